@@ -1,0 +1,116 @@
+"""What the README shows a reader does what it says."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+FLAG = re.compile(r"(?<!\S)--?[a-z][a-z-]*")
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return [block for named, block in BLOCK.findall(text) if named == language]
+
+
+def commands(text: str) -> list[list[str]]:
+    """The words of each line that calls kinephoto, comments left out."""
+    lines = "\n".join(blocks(text, "sh")).replace("\\\n", " ").splitlines()
+    return [line.split("#")[0].split() for line in lines if line.startswith("kinephoto ")]
+
+
+def help_of(*verbs: str) -> subprocess.CompletedProcess[str]:
+    code = "import sys; from kinephoto.app.cli import main; sys.argv[0] = 'kinephoto'; main()"
+    environment = os.environ | {"COLUMNS": "200", "TERM": "dumb", "NO_COLOR": "1"}
+    return subprocess.run(
+        [sys.executable, "-c", code, *verbs, "--help"], capture_output=True, text=True, env=environment
+    )
+
+
+def pages(repository: Path) -> list[Path]:
+    return [repository / "README.md", *sorted((repository / "docs").glob("*.md"))]
+
+
+def test_the_snippet_runs_as_it_stands(
+    repository: Path, example_photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("kinephoto.studio.animate", reason="the studio has no films yet")
+    (snippet,) = blocks((repository / "README.md").read_text(encoding="utf-8"), "python")
+    monkeypatch.chdir(tmp_path)
+    with Image.open(example_photo) as photo:
+        photo.resize((192, 192)).save("beach.jpg")  # the reader's own photo; small, to be quick
+    exec(compile(snippet, "README.md", "exec"), {})
+
+    import av
+
+    with av.open("beach.mp4") as video:
+        assert sum(1 for _ in video.decode(video=0)) == 4 * 24
+
+
+def test_the_snippet_is_the_same_everywhere(repository: Path) -> None:
+    pages_with_it = [
+        repository / "README.md",
+        repository / "docs" / "index.md",
+        repository / "docs" / "api" / "index.md",
+    ]
+    first, *others = (blocks(page.read_text(encoding="utf-8"), "python") for page in pages_with_it)
+    assert all(other == first for other in others)
+
+
+def test_every_command_and_flag_that_is_shown_exists(repository: Path) -> None:
+    pytest.importorskip("kinephoto.app.cli", reason="there is no command line yet")
+    shown: dict[tuple[str, ...], set[str]] = {}
+    for page in pages(repository):
+        for words in commands(page.read_text(encoding="utf-8")):
+            verbs = tuple(words[1:3] if words[1] == "train" else words[1:2])
+            shown.setdefault(verbs, set()).update(FLAG.findall(" ".join(words)))
+    assert ("animate",) in shown
+    for verbs, flags in shown.items():
+        answer = help_of(*verbs)
+        assert answer.returncode == 0, f"kinephoto {' '.join(verbs)}: {answer.stderr}"
+        missing = flags - set(FLAG.findall(re.sub(r"[^\w\s-]", " ", answer.stdout)))
+        assert not missing, f"kinephoto {' '.join(verbs)} knows no {missing}"
+
+
+def test_every_make_target_that_is_shown_exists(repository: Path) -> None:
+    makefile = (repository / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z][a-z-]*):", makefile, re.MULTILINE))
+    shown = set()
+    for page in [*pages(repository), repository / "CONTRIBUTING.md", repository / ".ci" / "run"]:
+        shown |= set(
+            re.findall(r"(?:^|`)make ([a-z][a-z-]*)", page.read_text(encoding="utf-8"), re.MULTILINE)
+        )
+    assert {"demo", "test", "docs"} <= shown <= targets
+
+
+def test_every_file_that_is_linked_exists(repository: Path) -> None:
+    for page in [*pages(repository), repository / "CONTRIBUTING.md"]:
+        for target in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
+            assert "://" in target or (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_every_example_has_its_credits(repository: Path, example_photos: list[Path]) -> None:
+    credits = (repository / "examples" / "CREDITS.md").read_text(encoding="utf-8")
+    assert len(example_photos) >= 4
+    for photo in example_photos:
+        assert f"`{photo.name}`" in credits
+        assert photo.stat().st_size < 300_000, f"{photo.name} is larger than a clone should carry"
+
+
+def test_convention_every_line_names_a_test_that_exists(repository: Path) -> None:
+    page = (repository / "docs" / "conventions.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page)
+    assert len(named) >= 10
+    missing = [
+        f"{file}::{name}"
+        for file, name in named
+        if not (repository / file).exists()
+        or f"def {name}(" not in (repository / file).read_text(encoding="utf-8")
+    ]
+    assert not missing
