@@ -1,0 +1,95 @@
+"""The one door: every painter is asked for here by name, and painted with through ``paint_holes``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from torch import Tensor
+
+from kinephoto.errors import InputError
+
+
+class Painter(Protocol):
+    """Fills the holes of one view.
+
+    Attributes:
+        name: as the door knows it, for reports.
+    """
+
+    name: str
+
+    def paint(
+        self, rgb: Tensor, known: Tensor, disparity: Tensor, *, prompt: str | None = None, seed: int = 0
+    ) -> Tensor:
+        """Make up what is not known.
+
+        Args:
+            rgb: [3, H, W] float in [0, 1], sRGB; 0 where not known.
+            known: [H, W] bool, at least one True and one False.
+            disparity: [H, W] float32 > 0, near is large, complete: the holes' own has been continued
+                from the farther side.
+            prompt: what the picture shows; painters that take no text leave it.
+            seed: the same seed gives the same bytes.
+
+        Returns:
+            [3, H, W], finite, dtype and device of ``rgb``. What it holds at known pixels is the
+            painter's own rendition of them; ``paint_holes`` puts the true ones back.
+        """
+        ...
+
+
+def _classical(variant: str, device: str | None, offline: bool) -> Painter:
+    from kinephoto.painter.classical import ClassicalPainter
+
+    return ClassicalPainter()
+
+
+def _opencv(variant: str, device: str | None, offline: bool) -> Painter:
+    from kinephoto.painter.opencv import OpenCVPainter
+
+    return OpenCVPainter(variant)  # type: ignore[arg-type]  # the door has checked the variant
+
+
+# A painter is asked for as FAMILY or FAMILY:VARIANT. A family names its variants; None stands for
+# "none", a word in capitals for whatever the user writes there, such as a folder.
+_Maker = Callable[[str, "str | None", bool], Painter]
+_FAMILIES: dict[str, tuple[tuple[str | None, ...], _Maker]] = {
+    "auto": ((None,), _classical),
+    "classical": ((None,), _classical),
+    "opencv": (("telea", "ns"), _opencv),
+}
+
+
+def painter_names() -> list[str]:
+    """Everything ``get_painter`` takes, "auto" first."""
+    return [
+        family if variant is None else f"{family}:{variant}"
+        for family, (variants, _) in _FAMILIES.items()
+        for variant in variants
+    ]
+
+
+def get_painter(name: str = "auto", *, device: str | None = None, offline: bool = False) -> Painter:
+    """The painter of that name.
+
+    Args:
+        name: "auto" (the best that is on this machine), "classical" (patches from the farther side, no
+            weights), "opencv:telea" or "opencv:ns".
+        device: where its network runs, such as "cuda"; None: the best there is. Painters without a
+            network run on the CPU and give back tensors on the device of what they were given.
+        offline: never touch the network, not even for weights that are missing.
+
+    Raises:
+        InputError: there is no such painter; the message lists what exists.
+
+    Example:
+        >>> get_painter("classical").name
+        'classical'
+    """
+    family, _, variant = name.partition(":")
+    variants, make = _FAMILIES.get(family, ((), _classical))
+    takes_any = any(v is not None and v.isupper() for v in variants)
+    if (variant or None) not in variants and not (takes_any and variant):
+        raise InputError(f"There is no painter called {name!r}; there are {', '.join(painter_names())}.")
+    return make(variant, device, offline)
