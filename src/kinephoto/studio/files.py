@@ -1,0 +1,246 @@
+"""Files that appear whole or not at all.
+
+What is written goes to a hidden name beside the target and takes the target's name at the very end, in
+one step. Whatever happens before that step (an error, Ctrl-C, a closed generator, a full disk) removes
+the hidden file and leaves the target as it was, the older file of that name included. Only a process
+killed outright (SIGKILL, a power cut) leaves a ``.kinephoto-….part`` behind; the target is still untouched.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+import signal
+import stat
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from kinephoto.errors import InputError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def check_suffix(target: str | Path, known: Iterable[str], what: str, *, also: str = "") -> str:
+    """The target's suffix in small letters, one of ``known``.
+
+    Args:
+        target: the file to be written.
+        known: the suffixes that can be written, in the order in which the message lists them.
+        what: what is to be written, such as "video", for the message.
+        also: another way to write it, for the end of the list in the message.
+
+    Raises:
+        InputError: another suffix, none, or "-" for the standard output.
+    """
+    known = list(known)
+    ways = [*known, also] if also else known
+    if str(target) == "-":
+        raise InputError(f"A {what} cannot go to standard output (-); name a file that ends in {known[0]}.")
+    suffix = Path(target).suffix.lower()
+    if suffix not in known:
+        found = f"ends in {suffix}" if suffix else "has no suffix"
+        raise InputError(f"{target} {found}; kinephoto writes a {what} as {_listed(ways)}.")
+    return suffix
+
+
+def check_file(target: str | Path, *, overwrite: bool = True) -> Path:
+    """The file's real place (symbolic links followed), when a file can be written there.
+
+    Cheap, so that a command can ask before the work starts.
+
+    Raises:
+        InputError: the folder is missing or may not be written to, the target is a folder, a device or
+            write-protected, its name is too long, or it exists and ``overwrite`` is False.
+    """
+    with _told(target):
+        place = Path(os.path.realpath(target))
+        _check_parent(place, target)
+        mode = _mode(place)
+        if mode is None:
+            return place
+        if stat.S_ISDIR(mode):
+            raise InputError(f"{target} is a folder; the output must be the name of a file.")
+        if not stat.S_ISREG(mode):
+            raise InputError(f"{target} is not an ordinary file; the output must be one.")
+        if not overwrite:
+            raise InputError(f"{target} exists already; choose another name or allow overwriting.")
+        if not os.access(place, os.W_OK):
+            raise InputError(f"{target} is write-protected; choose another name.")
+    return place
+
+
+def check_folder(target: str | Path, ours: Callable[[str], bool], *, overwrite: bool = True) -> Path:
+    """The folder's real place, when a folder can be put there without loss of anything of the user's.
+
+    Args:
+        target: the folder to be written, made if it does not exist.
+        ours: tells by its name whether a file in an existing folder is ours to replace.
+        overwrite: whether a folder that holds nothing but our files may be replaced.
+
+    Raises:
+        InputError: the place cannot be written to, is a file, or is a folder that holds other things.
+    """
+    with _told(target):
+        place = Path(os.path.realpath(target))
+        _check_parent(place, target)
+        mode = _mode(place)
+        if mode is None:
+            return place
+        if not stat.S_ISDIR(mode):
+            raise InputError(f"{target} is a file; a folder is to be written there.")
+        with os.scandir(place) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+        strange = [entry.name for entry in found if not (ours(entry.name) and entry.is_file())]
+        if strange:
+            raise InputError(
+                f"The folder {target} holds other things ({strange[0]}); choose an empty or a new one."
+            )
+        if found and not overwrite:
+            raise InputError(f"The folder {target} is not empty; choose another or allow overwriting.")
+    return place
+
+
+@contextmanager
+def whole(target: str | Path, *, overwrite: bool = True) -> Iterator[Path]:
+    """A temporary file beside the target, which becomes the target when the block ends well.
+
+    The file exists, empty, when the block begins. It keeps the target's suffix, and takes over the
+    access rights of a file that it replaces.
+
+    Raises:
+        InputError: the target cannot be written (see `check_file`), or the disk is full.
+
+    Example:
+        >>> import tempfile
+        >>> letter = Path(tempfile.mkdtemp()) / "letter.txt"
+        >>> with whole(letter) as part:
+        ...     _ = part.write_text("all of it")
+        >>> letter.read_text()
+        'all of it'
+    """
+    place = check_file(target, overwrite=overwrite)
+    part = _beside(place)
+    try:
+        with _told(target):
+            part.touch(exist_ok=False)
+        with _told(target, only=_FULL):
+            yield part
+        with _told(target):
+            if place.exists():
+                shutil.copymode(place, part)
+            os.replace(part, place)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(
+    target: str | Path, ours: Callable[[str], bool], *, overwrite: bool = True
+) -> Iterator[Path]:
+    """A temporary folder beside the target, which becomes the target when the block ends well.
+
+    A folder of our own that stands there is replaced as a whole; see `check_folder` for the arguments
+    and for what is refused. Replacing takes two renames (no file system swaps folders portably), so a
+    process killed just between them leaves the older folder under its hidden name.
+    """
+    place = check_folder(target, ours, overwrite=overwrite)
+    part, old = _beside(place), _beside(place)
+    try:
+        with _told(target):
+            part.mkdir()
+        with _told(target, only=_FULL):
+            yield part
+        # Asked again, since the user may have put something there while the frames were made.
+        check_folder(target, ours, overwrite=overwrite)
+        with _told(target):
+            if place.exists():
+                os.rename(place, old)
+            os.rename(part, place)
+    finally:
+        if old.exists() and not place.exists():
+            os.rename(old, place)
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def ending_cleanly() -> Iterator[None]:
+    """Let a request to end (SIGTERM, SIGHUP) unwind the program as Ctrl-C does, so that files are removed.
+
+    By default these signals end a Python program on the spot. Inside the block the first one raises
+    ``SystemExit(128 + number)`` and further ones are ignored while things are put away. Signals that
+    somebody else handles already are left alone, and so is everything outside the main thread, where
+    Python has no signals.
+    """
+    before = {}
+
+    def leave(number: int, _frame: object) -> None:
+        signal.signal(number, signal.SIG_IGN)
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+                before[number] = signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _check_parent(place: Path, target: str | Path) -> None:
+    parent = place.parent
+    if not parent.exists():
+        raise InputError(f"The folder {parent} does not exist; make it first or name another for {target}.")
+    if not parent.is_dir():
+        raise InputError(f"{parent} is not a folder, so {target} cannot be written into it.")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise InputError(f"The folder {parent} may not be written to; name another for {target}.")
+
+
+def _mode(place: Path) -> int | None:
+    """What stands there, None if nothing; unlike ``Path.exists``, a name that cannot be is an error."""
+    try:
+        return os.stat(place).st_mode
+    except FileNotFoundError:
+        return None
+
+
+def _beside(place: Path) -> Path:
+    """A new hidden name in the same folder: renaming is one step only within one file system."""
+    return place.with_name(f".kinephoto-{secrets.token_hex(6)}.part{place.suffix}")
+
+
+@contextmanager
+def _told(target: str | Path, *, only: set[int] | None = None) -> Iterator[None]:
+    """Turn what the system says of the target into one sentence; with ``only``, just these errors."""
+    try:
+        yield
+    except OSError as error:
+        if only is not None and error.errno not in only:
+            raise
+        raise InputError(_sentence(error, target)) from error
+
+
+def _sentence(error: OSError, target: str | Path) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"The disk is full, so {target} could not be written; nothing of it was kept."
+    if error.errno == errno.EFBIG:
+        return f"{target} grew larger than a file may be here; nothing of it was kept."
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"{target} may not be written: permission denied; name another folder."
+    if error.errno == errno.EROFS:
+        return f"{target} may not be written: the disk is read-only; name another folder."
+    if error.errno == errno.ENAMETOOLONG:
+        return f"The name {Path(target).name[:40]}… is too long for this disk; choose a shorter one."
+    return f"{target} cannot be written: {error.strerror or error}."
+
+
+def _listed(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
