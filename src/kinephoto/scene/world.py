@@ -1,0 +1,101 @@
+"""The scene as fixed layers: what the photo shows, and behind it what was painted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from kinephoto.errors import InputError
+from kinephoto.scene.camera import Camera, Pose
+from kinephoto.scene.fit import Trajectory
+from kinephoto.scene.mesh import CONNECTED_TOLERANCE
+from kinephoto.scene.values import Disparity, Layer, View
+
+BEHIND = 1 - 1e-3
+"""A painted layer lies this much farther than what it continues, so that the photo wins where both are."""
+
+OVERLAP_PX = 2
+"""A painted layer repeats so much of the known bank, that no seam opens."""
+
+
+@dataclass(frozen=True)
+class KeyView:
+    """A view that was painted.
+
+    Attributes:
+        time: of the move, in [0, 1].
+        hole_share: share of the frame that was a hole before.
+    """
+
+    time: float
+    hole_share: float
+
+
+@dataclass(frozen=True, eq=False)
+class World:
+    """Everything that a film needs.
+
+    Attributes:
+        layers: layer 0 is the photo's, the others were painted; their frame is the photo's camera.
+        trajectory: where the camera goes.
+        key_views: what was painted, in order; one per further layer.
+        depth: the photo's, before it was fitted for drawing; None when the layers come from elsewhere.
+        painter: who painted.
+        seed: with which it was painted.
+        seconds_by_stage: how long each stage of building took.
+    """
+
+    layers: tuple[Layer, ...]
+    trajectory: Trajectory
+    key_views: tuple[KeyView, ...] = ()
+    depth: Disparity | None = None
+    painter: str = "none"
+    seed: int = 0
+    seconds_by_stage: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.layers:
+            raise InputError("A world has at least the photo's layer; got none.")
+
+    @property
+    def camera(self) -> Camera:
+        """The photo's."""
+        return self.layers[0].camera
+
+
+def photo_layer(rgb: Tensor, disparity: Tensor, camera: Camera) -> Layer:
+    """Layer 0: the photo itself.
+
+    Args:
+        rgb: [3, H, W].
+        disparity: [H, W] > 0, the scene's.
+    """
+    everywhere = torch.ones(disparity.shape, dtype=torch.bool)
+    return Layer(rgb.contiguous(), disparity.contiguous(), everywhere, camera, Pose.identity())
+
+
+def lifted(
+    rgb: Tensor, disparity: Tensor, painted: Tensor, view: View, camera: Camera, pose: Pose
+) -> Layer:
+    """A painted view as a further layer: what was painted, and a little of the known bank around it.
+
+    Args:
+        rgb: [3, H, W], the painted view.
+        disparity: [H, W] > 0, the background's: as deep as the hole's farther bank.
+        painted: [H, W] bool, what was made up.
+        view: as it was before.
+        camera: the view's.
+        pose: ``view_from_world``.
+    """
+    import cv2
+    import numpy as np
+
+    square = np.ones((2 * OVERLAP_PX + 1,) * 2, np.uint8)
+    made, depth = painted.numpy(), disparity.numpy()
+    beside = cv2.dilate(np.where(made, depth, np.float32(0)).astype(np.float32), square)
+    limit = np.float32(1 + CONNECTED_TOLERANCE)
+    bank = ~made & (beside > 0) & (depth <= limit * beside) & (beside <= limit * depth) & view.known.numpy()
+    alpha = torch.from_numpy(made | bank)
+    return Layer(rgb.contiguous(), (disparity * BEHIND).contiguous(), alpha, camera, pose)
