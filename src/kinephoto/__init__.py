@@ -1,0 +1,58 @@
+"""kinephoto: one photo becomes a video in which the camera really moves through the scene.
+
+import kinephoto as kp
+photo = kp.read_photo("beach.jpg")
+world = kp.build_world(photo, path=kp.path("circle", amount="auto"))
+kp.write_video(kp.film(world, seconds=4, fps=24), "beach.mp4")
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from kinephoto.errors import InputError
+
+if TYPE_CHECKING:
+    from kinephoto.scene.depth import estimate_depth
+    from kinephoto.scene.path import path
+    from kinephoto.scene.photo import read_photo
+    from kinephoto.studio.animate import build_world, film
+    from kinephoto.studio.video import write_video
+
+__all__ = [
+    "InputError",
+    "__version__",
+    "build_world",
+    "estimate_depth",
+    "film",
+    "path",
+    "read_photo",
+    "write_video",
+]
+
+# Loaded when first asked for: torch alone takes a second, and help must come at once.
+_HOMES = {
+    "build_world": "kinephoto.studio.animate",
+    "estimate_depth": "kinephoto.scene.depth",
+    "film": "kinephoto.studio.animate",
+    "path": "kinephoto.scene.path",
+    "read_photo": "kinephoto.scene.photo",
+    "write_video": "kinephoto.studio.video",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("kinephoto")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'kinephoto' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

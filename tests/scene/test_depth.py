@@ -124,7 +124,9 @@ def test_the_teachers_folder_is_a_source(shared: Path, example_photo: Path, tmp_
     from kinephoto.scene.photo import read_photo
 
     folder = tmp_path / "teacher"
-    subprocess.run([sys.executable, str(shared / "teacher" / "unpack.py"), str(folder)], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, str(shared / "teacher" / "unpack.py"), str(folder)], check=True, capture_output=True
+    )
     found = estimate_depth(read_photo(example_photo), folder).numpy()
     person, wall = found[250:400, 180:280].mean(), found[20:120, 380:500].mean()
     assert person > 2 * wall
@@ -137,10 +139,16 @@ def test_the_teachers_folder_is_a_source(shared: Path, example_photo: Path, tmp_
         ("deep.npy", np.zeros((4, 48, 64)), "is 4×48×64; it must be one plane"),
         ("words.npy", np.full((48, 64), "far"), "it must hold numbers"),
         ("other.npy", np.zeros((64, 48)), "is 48×64 and the photo 64×48; they must have the same aspect"),
-        ("coloured.png", np.random.default_rng(0).integers(0, 255, (48, 64, 3)).astype(np.uint8), "is a coloured"),
+        (
+            "coloured.png",
+            np.random.default_rng(0).integers(0, 255, (48, 64, 3)).astype(np.uint8),
+            "is a coloured",
+        ),
     ],
 )
-def test_depth_that_cannot_be_used_is_refused_in_one_sentence(tmp_path: Path, name: str, content, says: str) -> None:
+def test_depth_that_cannot_be_used_is_refused_in_one_sentence(
+    tmp_path: Path, name: str, content, says: str
+) -> None:
     file = tmp_path / name
     np.save(file, content) if file.suffix == ".npy" else cv2.imwrite(str(file), content)
     with pytest.raises(InputError, match=says) as caught:
@@ -151,10 +159,16 @@ def test_depth_that_cannot_be_used_is_refused_in_one_sentence(tmp_path: Path, na
 def test_files_that_are_no_depth_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("not a picture")
     (tmp_path / "text.npy").write_text("not an array")
-    for name, says in (("text.png", "not a picture"), ("text.npy", "not a NumPy array"), ("none.png", "no depth file")):
+    for name, says in (
+        ("text.png", "not a picture"),
+        ("text.npy", "not a NumPy array"),
+        ("none.png", "no depth file"),
+    ):
         with pytest.raises(InputError, match=says):
             read_disparity(tmp_path / name)
-    with pytest.raises(InputError, match="There is no depth source 'sonar'; there are auto, builtin, embedded"):
+    with pytest.raises(
+        InputError, match="There is no depth source 'sonar'; there are auto, builtin, embedded"
+    ):
         estimate_depth(photo(), "sonar")
     (tmp_path / "folder").mkdir()
     with pytest.raises(InputError, match="holds no depth network"):

@@ -17,7 +17,9 @@ def scene(hw: tuple[int, int] = (96, 128), edge: float = 0.5) -> tuple[torch.Ten
     height, width = hw
     y, x = np.mgrid[:height, :width]
     near = x > edge * width + 0.2 * (y - height / 2)
-    rgb = np.where(near[..., None], np.float32([0.8, 0.3, 0.2]), np.float32([0.2, 0.4, 0.7])).astype(np.float32)
+    rgb = np.where(near[..., None], np.float32([0.8, 0.3, 0.2]), np.float32([0.2, 0.4, 0.7])).astype(
+        np.float32
+    )
     noise = np.random.default_rng(0).normal(0, 0.02, rgb.shape).astype(np.float32)
     return torch.from_numpy(np.clip(rgb + noise, 0, 1)).permute(2, 0, 1).contiguous(), near
 
@@ -42,7 +44,7 @@ def test_a_soft_edge_becomes_a_step_at_the_photos_edge(scale: int) -> None:
     wrong = ((found > 0.5).numpy() != near)[6:-6, 6:-6]
     assert found.shape == (96, 128)
     assert between(found) < 0.002
-    # An edge of 84 rows; less than a pixel off on average, where the map is a quarter of the photo's size less than two.
+    # An edge of 84 rows; less than a pixel off on average, two where the map is a quarter of the photo's size.
     assert wrong.sum() / 84 < (1.0 if scale < 4 else 2.0)
 
 

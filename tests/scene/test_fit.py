@@ -51,4 +51,6 @@ def test_the_share_counted_on_the_small_picture_holds_for_the_large_one(name: st
     trajectory = fitted(path(name, max_hole=0.05), layer)
     renderer = Renderer([layer])
     shares = [1 - float(renderer.coverage(*trajectory.view(k / 12)).float().mean()) for k in range(13)]
-    assert max(shares) == pytest.approx(trajectory.hole_share, abs=0.015)  # a quad of 256 along each of six posts
+    assert max(shares) == pytest.approx(
+        trajectory.hole_share, abs=0.015
+    )  # a quad of 256 along each of six posts

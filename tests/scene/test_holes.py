@@ -87,7 +87,7 @@ def test_a_lifted_view_closes_the_hole_and_hides_nothing_that_was_known() -> Non
     pose = Pose(torch.eye(3), torch.tensor([0.12, 0.0, 0.0]))
     before = Renderer([photo])
     view = before.render(camera, pose)
-    assert 0 < int((~view.known).sum())
+    assert int((~view.known).sum()) > 0
     complete = farther_disparity(view.disparity, view.known)
     wanted = grown_behind(view, complete, 2)
     painting = torch.where(wanted, torch.ones(3, *hw), view.rgb)

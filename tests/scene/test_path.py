@@ -38,7 +38,9 @@ def test_convention_time_runs_from_0_to_1() -> None:
     assert is_identity("swing", 0.0) and is_identity("swing", 1.0) and not is_identity("swing", 0.25)
     assert is_identity("zoom-in", 0.0) and not is_identity("zoom-in", 1.0)
     assert is_identity("zoom-out", 1.0) and is_identity("dolly-zoom-in", 1.0)
-    assert is_identity("dolly-zoom-out", 0.0) and is_identity("spiral", 0.0) and is_identity("lemniscate", 0.5)
+    assert (
+        is_identity("dolly-zoom-out", 0.0) and is_identity("spiral", 0.0) and is_identity("lemniscate", 0.5)
+    )
     times = path("slide-left", ease="linear").frame_times(1, 5)
     assert times[0] == 0 and times[-1] == 1 and times == sorted(times)
 
@@ -67,7 +69,9 @@ def test_what_is_at_the_focus_stays_put(name: str) -> None:
         assert landing(name, time, (200, 150), FOCUS_DISPARITY, rig()) == pytest.approx([200, 150], abs=1e-6)
 
 
-@pytest.mark.parametrize("name", ["swing", "circle", "zoom-in", "zoom-out", "spiral", "slide-up", "orbit", "rise"])
+@pytest.mark.parametrize(
+    "name", ["swing", "circle", "zoom-in", "zoom-out", "spiral", "slide-up", "orbit", "rise"]
+)
 def test_a_focus_off_the_middle_stays_put_too(name: str) -> None:
     chosen = rig(focus_px=(80.0, 220.0))
     for time in np.linspace(0, 1, 9):
@@ -79,7 +83,8 @@ def test_a_dolly_zoom_keeps_the_size_of_what_is_at_the_focus() -> None:
         left, right = (landing("dolly-zoom-in", time, (u, 150), FOCUS_DISPARITY, rig()) for u in (150, 250))
         assert right[0] - left[0] == pytest.approx(100, abs=1e-6)
     near, far = (
-        np.ptp([landing("dolly-zoom-in", 0.0, (u, 150), d, rig())[0] for u in (150, 250)]) for d in (1.0, 0.06)
+        np.ptp([landing("dolly-zoom-in", 0.0, (u, 150), d, rig())[0] for u in (150, 250)])
+        for d in (1.0, 0.06)
     )
     assert near < 100 < far  # far away and with a long lens the background is large
 
@@ -129,8 +134,12 @@ def test_holding_rests_at_both_ends() -> None:
 
 def test_the_focus_words_are_percentiles_of_the_disparity() -> None:
     disparity = np.linspace(0.06, 1, 101)[None].repeat(3, 0)
-    near, middle, far = (rig_for(CAMERA, disparity, word, 0.05).focus_disparity for word in ("near", "middle", "far"))
-    assert (far, near) == pytest.approx(np.percentile(disparity, [10, 90])) and middle == pytest.approx((near + far) / 2)
+    near, middle, far = (
+        rig_for(CAMERA, disparity, word, 0.05).focus_disparity for word in ("near", "middle", "far")
+    )
+    assert (far, near) == pytest.approx(np.percentile(disparity, [10, 90])) and middle == pytest.approx(
+        (near + far) / 2
+    )
     point = rig_for(CAMERA, disparity, (0.25, 0.5), 0.05)
     assert point.focus_px == (100.0, 150.0) and point.focus_disparity == pytest.approx(disparity[0, 25])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path as FilePath
 
@@ -74,7 +75,7 @@ def test_between_keyframes_the_camera_goes_on_one_screw(tmp_path: FilePath) -> N
     """Equal times are equal motions: the step from 0 to 1/4 repeated leads to 1/2."""
     move = path(keyframes(tmp_path)).move
     poses = [move(time, RIG)[1] for time in (0.0, 0.125, 0.25, 0.375, 0.5)]
-    steps = [b @ a.inverse() for a, b in zip(poses, poses[1:], strict=False)]
+    steps = [b @ a.inverse() for a, b in itertools.pairwise(poses)]
     for step in steps[1:]:
         assert torch.allclose(step.R, steps[0].R, atol=1e-9) and torch.allclose(step.t, steps[0].t, atol=1e-9)
 
@@ -106,7 +107,10 @@ BAD = {
     "timeless.json": ('{"keyframes": [{"position": [0, 0, 0]}]}', "keyframe 0 should have a time"),
     "short.json": ('{"keyframes": [{"time": 0, "position": [0, 0]}]}', "keyframe 0 should have a time"),
     "zoomless.json": ('{"keyframes": [{"time": 0, "zoom": 0}]}', "zoom must be positive"),
-    "skewed.json": ('{"camera_path": [{"camera_to_world": [2,0,0,0, 0,1,0,0, 0,0,1,0, 0,0,0,1]}]}', "is not one"),
+    "skewed.json": (
+        '{"camera_path": [{"camera_to_world": [2,0,0,0, 0,1,0,0, 0,0,1,0, 0,0,0,1]}]}',
+        "is not one",
+    ),
     "few.json": ('{"camera_path": [{"camera_to_world": [1, 2, 3]}]}', "no camera_to_world of 16 numbers"),
 }
 

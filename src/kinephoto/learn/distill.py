@@ -38,13 +38,19 @@ class DistillSettings(BaseModel):
 
     photos: Path = Field(description="Folder with manifest.csv, photos/ and disparity/.")
     out: Path = Field(description="Folder for checkpoints, the log and the finished weights.")
-    teacher: Path | None = Field(None, description="Folder of the teacher network, for features and --init teacher.")
+    teacher: Path | None = Field(
+        None, description="Folder of the teacher network, for features and --init teacher."
+    )
     init: str = Field("builtin", description="builtin, teacher, scratch, or a file of weights.")
     steps: int = Field(12000, ge=1)
     feature_steps: int = Field(3000, ge=0, description="Steps that also match the teacher's features.")
     batch: int = Field(8, ge=1)
-    lr: float = Field(4e-4, gt=0, description="Peak learning rate of the encoder; the decoder's is 2.5 times it.")
-    tokens: tuple[int, ...] = Field((14, 16, 20), description="Side of the crops in tokens, growing over the run.")
+    lr: float = Field(
+        4e-4, gt=0, description="Peak learning rate of the encoder; the decoder's is 2.5 times it."
+    )
+    tokens: tuple[int, ...] = Field(
+        (14, 16, 20), description="Side of the crops in tokens, growing over the run."
+    )
     ema: float = Field(0.999, ge=0, lt=1)
     seed: int = 0
     device: str = "cpu"
@@ -70,7 +76,9 @@ def load_photos(folder: Path, split: str) -> list[Labelled]:
         return list(pool.map(lambda name: read_labelled(folder, name), split_of(folder, split)))
 
 
-def random_crop(photo: Labelled, hw: tuple[int, int], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def random_crop(
+    photo: Labelled, hw: tuple[int, int], rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """A random part of a photo at ``hw``: rgb [H, W, 3] float32 in [0, 1] and disparity [H, W] float32.
 
     Scale, aspect (by up to a sixth), mirror, exposure, contrast, colour, grey, blur and noise vary.
@@ -80,7 +88,8 @@ def random_crop(photo: Labelled, hw: tuple[int, int], rng: np.random.Generator) 
     tallest = min(height, width / aspect)
     rows = tallest * rng.uniform(0.55, 1.0) if rng.random() < 0.7 else tallest
     columns = rows * aspect
-    top, left = rng.uniform(0, height - rows), rng.uniform(0, width - columns)
+    # Rounding may leave a room of a hair below nothing.
+    top, left = rng.uniform(0, max(0.0, height - rows)), rng.uniform(0, max(0.0, width - columns))
     if rng.random() < 0.5:
         corners = [[left, top], [left + columns, top], [left, top + rows]]
     else:
@@ -110,7 +119,9 @@ def vary_colours(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.clip(rgb, 0, 1).astype(np.float32)
 
 
-def batches(photos: list[Labelled], settings: DistillSettings, first: int) -> Iterator[tuple[int, Tensor, Tensor]]:
+def batches(
+    photos: list[Labelled], settings: DistillSettings, first: int
+) -> Iterator[tuple[int, Tensor, Tensor]]:
     """Steps ``first``, ``first + 1``, … as (step, rgb [B, 3, H, W], disparity [B, H, W]).
 
     Step n is the same whenever it is drawn: its random numbers come from (seed, n) alone.

@@ -80,8 +80,10 @@ def evaluate_depth(
 
 
 def against_teacher(disparity_of: DisparityOf, photos: Iterable[PhotoFiles]) -> list[DepthScore]:
-    """Correlation with the label, and the mean error left after alignment as a share of the label's own
-    mean deviation (a constant plane scores 1)."""
+    """Correlation with the label, and the mean error left after alignment.
+
+    The error is a share of the label's own mean deviation: a constant plane scores 1.
+    """
     scores = []
     for photo in photos:
         label = photo.label()
@@ -100,13 +102,14 @@ def against_teacher(disparity_of: DisparityOf, photos: Iterable[PhotoFiles]) -> 
 def against_stereo(disparity_of: DisparityOf, scene: Scene, sharpen: Sharpen | None = None) -> DepthScore:
     """AbsRel, δ<1.25 and, where nine tenths of the truth are known, boundary F1 of a pair's first picture."""
     truth = true_disparity(scene)
+    assert truth is not None  # asked only of scenes with a dense truth
     known = np.isfinite(truth)
     rgb = scene.rgb(0)
     found = resized(disparity_of(rgb), truth.shape)
-    values = {}
+    values: dict[str, float] = {}
     for suffix, disparity in _before_and_after(found, rgb, sharpen):
         aligned = fit_least_squares(disparity[known], truth[known])(disparity)
-        depth, true_depth = _depths(aligned, 1 / truth, known)
+        depth, true_depth = _depths(aligned, np.asarray(1 / truth), known)
         if not suffix:
             values |= _depth_errors(depth[known], true_depth[known])
             values["correlation"] = correlation(disparity[known], truth[known])

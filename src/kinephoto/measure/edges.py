@@ -43,10 +43,10 @@ def boundary_f1(predicted: np.ndarray, true: np.ndarray) -> float:
 def _f1_at(predicted: np.ndarray, true: np.ndarray, ratio: float) -> float:
     precisions, recalls = [], []
     for edges, true_edges in zip(_edges(predicted, true, ratio), _edges(true, true, ratio), strict=True):
-        both = np.count_nonzero(edges & true_edges)
-        precisions.append(both / max(np.count_nonzero(edges), 1))
-        recalls.append(both / max(np.count_nonzero(true_edges), 1))
-    precision, recall = np.mean(precisions), np.mean(recalls)
+        both = int(np.count_nonzero(edges & true_edges))
+        precisions.append(both / max(int(np.count_nonzero(edges)), 1))
+        recalls.append(both / max(int(np.count_nonzero(true_edges)), 1))
+    precision, recall = float(np.mean(precisions)), float(np.mean(recalls))
     return float(2 * precision * recall / max(precision + recall, 1e-12))
 
 

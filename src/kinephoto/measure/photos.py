@@ -99,8 +99,8 @@ def object_masks(photos: list[PhotoFiles]) -> Iterator[tuple[PhotoFiles, list[np
         if drawn.exists():
             yield photo, [read_mask(drawn)]
         elif polygons:
-            hw = tuple(photo.rgb().shape[1:])
-            yield photo, [_filled(rings, hw) for rings in polygons]
+            height, width = photo.rgb().shape[1:]
+            yield photo, [_filled(rings, (height, width)) for rings in polygons]
 
 
 def read_mask(path: Path) -> np.ndarray:

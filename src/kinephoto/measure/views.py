@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -117,8 +118,9 @@ def squashed(rgb: Tensor, hw: tuple[int, int] | None) -> Tensor:
 
 
 def scaled_to_points(disparity: Tensor, scene: Scene, image: int) -> Tensor:
-    """Disparity [H, W] in the scene's units: scale and shift fitted to the points seen in the picture, then
-    kept within half the nearest and twice the farthest of them.
+    """Disparity [H, W] in the scene's units: scale and shift fitted to the points seen in the picture.
+
+    It is then kept within half the nearest and twice the farthest of them.
 
     Raises:
         InputError: the scene has no points in that picture.
@@ -143,7 +145,8 @@ def warped(rgb: Tensor, disparity: Tensor, source: PosedCamera, target: PosedCam
         rgb: [3, H, W].
         disparity: [H, W] > 0, the scene's units.
     """
-    hw = tuple(disparity.shape)
+    height, width = disparity.shape
+    hw = (height, width)
     # The renderer's near plane is made for scenes whose nearest things are at z = 1.
     unit = float(torch.quantile(disparity.flatten()[::7], 0.99))
     source_camera, source_stretch = square_camera(source, hw)
@@ -186,7 +189,7 @@ def summary(scores: Sequence[ViewScore]) -> dict[str, dict[str, dict[str, dict[s
     Returns:
         {method: {target: {metric: {"mean": …, "ci95": …, "clips": …}}}}.
     """
-    grouped = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+    grouped: Any = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     for score in scores:
         for metric, value in score.values.items():
             if np.isfinite(value):

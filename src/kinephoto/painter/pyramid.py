@@ -85,6 +85,6 @@ def nearest_in_patch(level: Level, radius: int) -> np.ndarray:
     A patch that leaves the picture is untrusted.
     """
     values = np.where(level.trusted, level.disparity, np.float32(np.inf)).astype(np.float32)
-    padded = cv2.copyMakeBorder(values, *[radius] * 4, cv2.BORDER_CONSTANT, value=np.inf)
+    padded = np.pad(values, radius, constant_values=np.inf)
     inside = slice(radius, -radius)
     return cv2.dilate(padded, np.ones((2 * radius + 1, 2 * radius + 1), np.uint8))[inside, inside]

@@ -81,7 +81,9 @@ class Pose:
         object.__setattr__(self, "R", torch.as_tensor(self.R, dtype=torch.float64))
         object.__setattr__(self, "t", torch.as_tensor(self.t, dtype=torch.float64))
         if self.R.shape != (3, 3) or self.t.shape != (3,):
-            raise InputError(f"A pose is R [3, 3] and t [3]; got {tuple(self.R.shape)}, {tuple(self.t.shape)}.")
+            raise InputError(
+                f"A pose is R [3, 3] and t [3]; got {tuple(self.R.shape)}, {tuple(self.t.shape)}."
+            )
 
     @classmethod
     def identity(cls) -> Pose:

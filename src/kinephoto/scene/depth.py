@@ -151,7 +151,9 @@ def disparity_from_array(values: np.ndarray | Tensor, name: str = "array") -> Di
     array = array.astype(np.float32)
     bad = int((~np.isfinite(array)).sum())
     if bad:
-        raise InputError(f"The depth map {name} holds {bad} values that are not finite numbers; mend them first.")
+        raise InputError(
+            f"The depth map {name} holds {bad} values that are not finite numbers; mend them first."
+        )
     return Disparity(torch.from_numpy(np.ascontiguousarray(array)), source=name)
 
 
@@ -167,9 +169,7 @@ class Builtin:
         return Disparity(load_builtin(self._device).disparity(rgb), source="builtin")
 
 
-def _raw(
-    photo: Photo, source: Any, device: str | None, offline: bool
-) -> tuple[Disparity, bool]:
+def _raw(photo: Photo, source: Any, device: str | None, offline: bool) -> tuple[Disparity, bool]:
     """What the source says, and whether its edges are soft, as a network's are."""
     if isinstance(source, Disparity):
         return source, False
@@ -250,7 +250,7 @@ def _read_picture(path: Path) -> np.ndarray:
         raise InputError(f"{path.name} is not a picture that can be read as depth.")
     if picture.ndim == 3:
         colours = picture[..., :3].astype(np.float32)
-        peak = float(np.iinfo(picture.dtype).max) if np.issubdtype(picture.dtype, np.integer) else 1.0
+        peak = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0}.get(picture.dtype, 1.0)
         if float(np.ptp(colours, axis=-1).mean()) > 0.02 * peak:
             raise InputError(f"{path.name} is a coloured picture; a depth map is grey, near is white.")
         picture = colours.mean(-1)

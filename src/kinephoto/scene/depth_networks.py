@@ -58,7 +58,9 @@ class TransformersDepth:
     def disparity(self, rgb: Tensor) -> Disparity:
         """See ``kinephoto.scene.depth.DepthSource``."""
         hw = self._sides(tuple(rgb.shape[-2:]))
-        x = F.interpolate(rgb[None].float(), hw, mode="bicubic", align_corners=False, antialias=True).clamp(0, 1)
+        x = F.interpolate(rgb[None].float(), hw, mode="bicubic", align_corners=False, antialias=True).clamp(
+            0, 1
+        )
         x = (x - self._mean) / self._deviation
         found = self._model(pixel_values=x.to(self._device)).predicted_depth[0].float().cpu()
         if found.ndim == 3:
@@ -70,7 +72,10 @@ class TransformersDepth:
         return Disparity(1 / found.clamp_min(1e-3) if metric else found, metric, self.name)
 
     def _sides(self, hw: tuple[int, ...]) -> tuple[int, int]:
-        if self._model.config.model_type == "dpt" and getattr(self._model.config, "backbone_config", None) is None:
+        if (
+            self._model.config.model_type == "dpt"
+            and getattr(self._model.config, "backbone_config", None) is None
+        ):
             # Without a backbone of its own kind this network only counts in squares.
             return self._model.config.image_size, self._model.config.image_size
         scale = SHORT_SIDE_PX / min(hw)
@@ -99,15 +104,18 @@ def _loaded(name: str, device: str, offline: bool) -> tuple[Any, Tensor, Tensor,
     logging.disable_progress_bar()
     local = offline or Path(name).is_dir()
     try:
-        model = AutoModelForDepthEstimation.from_pretrained(name, local_files_only=local, use_safetensors=True)
+        model = AutoModelForDepthEstimation.from_pretrained(
+            name, local_files_only=local, use_safetensors=True
+        )
     except Exception as error:  # transformers, the hub and safetensors each raise kinds of their own
         raise InputError(_sentence(name, offline, error)) from error
     model = model.eval().requires_grad_(False).to(device)
-    mean, deviation = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    deviation: tuple[float, ...] = (0.229, 0.224, 0.225)
     try:
         processor = AutoImageProcessor.from_pretrained(name, local_files_only=local)
         mean, deviation = tuple(processor.image_mean), tuple(processor.image_std)
-    except Exception:  # noqa: S110  networks without a processor, and processors that need torchvision
+    except Exception:
         mean, deviation = _processor_file(name, local) or (mean, deviation)
     means = [torch.tensor(values).view(3, 1, 1) for values in (mean, deviation)]
     return model, means[0], means[1], _multiple(model.config)

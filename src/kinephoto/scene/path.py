@@ -63,8 +63,11 @@ Move = Callable[[float, Rig], View]
 
 
 def _aside(rig: Rig, x: float, y: float, forward: float = 0.0) -> View:
-    """x to the right and y down, in steps; the lens shifts against it, so that the focus stays put and
-    upright lines stay upright; then ``forward`` towards the focus, in units of the amount."""
+    """To the side and forward, the lens shifting against it.
+
+    x to the right and y down, in steps; ``forward`` towards the focus, in units of the amount. The shift
+    keeps the focus where it is and upright lines upright.
+    """
     x, y, z = x * rig.step, y * rig.step, forward * rig.amount
     camera = rig.camera
     shift = camera.focal_px * rig.focus_disparity / (1 - z * rig.focus_disparity)
@@ -169,7 +172,9 @@ PRESETS: dict[str, Preset] = {
     "zoom-in": Preset(_zoom_in, False, "forward, towards the focus"),
     "zoom-out": Preset(_zoom_out, False, "back, ending with the photo itself"),
     "dolly-zoom-in": Preset(_dolly_zoom_in, False, "forward while the lens widens: the background recedes"),
-    "dolly-zoom-out": Preset(_dolly_zoom_out, False, "back while the lens lengthens: the background comes closer"),
+    "dolly-zoom-out": Preset(
+        _dolly_zoom_out, False, "back while the lens lengthens: the background comes closer"
+    ),
     "orbit": Preset(_orbit, True, "around the focus, looking at it"),
     "spiral": Preset(_spiral, True, "forward in circles and out again"),
     "lemniscate": Preset(_lemniscate, True, "a lying figure of eight"),
@@ -273,15 +278,21 @@ def path(
 
         file = FilePath(name)
         if not file.suffix and not file.exists():
-            raise InputError(f"There is no path {str(name)!r}; there are {', '.join(PRESETS)}, or a path file.")
+            raise InputError(
+                f"There is no path {str(name)!r}; there are {', '.join(PRESETS)}, or a path file."
+            )
         label, move, closed = file.name, *read_path_file(file)
     if ease not in EASES:
         raise InputError(f"There is no ease {ease!r}; there are {', '.join(EASES)}.")
     if not (math.isfinite(hold) and hold >= 0):
         raise InputError(f"Holding takes {hold} s; it must be 0 or more.")
     if not 0 < max_hole < 1:
-        raise InputError(f"The largest hole is {max_hole}; it must lie between 0 and 1 (0.06 is 6 % of a frame).")
-    return Path(label, move, closed, checked_amount(amount), ease, loop, float(hold), checked_focus(focus), max_hole)
+        raise InputError(
+            f"The largest hole is {max_hole}; it must lie between 0 and 1 (0.06 is 6 % of a frame)."
+        )
+    return Path(
+        label, move, closed, checked_amount(amount), ease, loop, float(hold), checked_focus(focus), max_hole
+    )
 
 
 def checked_amount(amount: str | float) -> float | None:
@@ -299,7 +310,8 @@ def checked_amount(amount: str | float) -> float | None:
         number = float(amount)
     except ValueError:
         raise InputError(
-            f"There is no amount {amount!r}; there are auto, {', '.join(AMOUNTS)}, or a number from {low:g} to {high:g}."
+            f"There is no amount {amount!r}; there are auto, {', '.join(AMOUNTS)}, or a number "
+            f"from {low:g} to {high:g}."
         ) from None
     if not low <= number <= high:
         raise InputError(f"The amount is {amount}; it must be from {low:g} to {high:g}.")

@@ -19,6 +19,7 @@ place is the move's amount, as with every other path; rotations and zooms stay a
 from __future__ import annotations
 
 import bisect
+import itertools
 import json
 import math
 from pathlib import Path
@@ -67,7 +68,7 @@ def _move(times: list[float], world_from_camera: list[np.ndarray], zooms: list[f
     if reach > 0:
         cameras = [_with_place(matrix, matrix[:3, 3] / reach) for matrix in cameras]
     zooms = [zoom / zooms[0] for zoom in zooms]
-    screws = [_log(np.linalg.inv(a) @ b) for a, b in zip(cameras, cameras[1:], strict=False)]
+    screws = [_log(np.linalg.inv(a) @ b) for a, b in itertools.pairwise(cameras)]
     first, last = times[0], times[-1]
 
     def move(time: float, rig: Rig) -> View:
@@ -150,7 +151,11 @@ def _from_realestate(text: str, name: str) -> tuple[list[float], list[np.ndarray
     rows.sort(key=lambda values: values[0])
     cameras = [_rigid(np.array(values[7:]).reshape(3, 4), name) for values in rows]
     stamps = [values[0] for values in rows]
-    return _rising(stamps, name), [np.linalg.inv(camera) for camera in cameras], [values[1] for values in rows]
+    return (
+        _rising(stamps, name),
+        [np.linalg.inv(camera) for camera in cameras],
+        [values[1] for values in rows],
+    )
 
 
 def _from_json(text: str, name: str) -> tuple[list[float], list[np.ndarray], list[float]]:
@@ -175,7 +180,9 @@ def _from_nerfstudio(entries: list[Any], name: str) -> tuple[list[float], list[n
         except (KeyError, TypeError, ValueError):
             raise InputError(f"{name}: camera {number} has no camera_to_world of 16 numbers.") from None
         if not tangent > 0:
-            raise InputError(f"{name}: camera {number} has a field of view that is not between 0 and 180 degrees.")
+            raise InputError(
+                f"{name}: camera {number} has a field of view that is not between 0 and 180 degrees."
+            )
         cameras.append(_OPENCV_FROM_OPENGL @ _rigid(matrix[:3], name) @ _OPENCV_FROM_OPENGL)
         zooms.append(1 / tangent)
     if not cameras:
@@ -196,7 +203,9 @@ def _from_keyframes(entries: list[Any], name: str) -> tuple[list[float], list[np
                 f"{name}: keyframe {number} should have a time, and position, rotation, look_at or zoom as numbers."
             ) from None
         if not (np.isfinite(cameras[-1]).all() and math.isfinite(zooms[-1]) and zooms[-1] > 0):
-            raise InputError(f"{name}: keyframe {number} holds numbers that cannot be used; zoom must be positive.")
+            raise InputError(
+                f"{name}: keyframe {number} holds numbers that cannot be used; zoom must be positive."
+            )
     if not cameras:
         raise InputError(f"{name} holds no keyframes.")
     return _rising(times, name), cameras, zooms
@@ -231,6 +240,6 @@ def _rigid(matrix: np.ndarray, name: str) -> np.ndarray:
 
 
 def _rising(times: list[float], name: str) -> list[float]:
-    if any(b <= a for a, b in zip(times, times[1:], strict=False)) or not np.isfinite(times).all():
+    if any(b <= a for a, b in itertools.pairwise(times)) or not np.isfinite(times).all():
         raise InputError(f"{name}: the cameras' times must be rising.")
     return times

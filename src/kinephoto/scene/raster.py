@@ -76,7 +76,9 @@ def rasterize(
         draw_band(meshes, projections, bounds, near, first, rows.stop - first, band)
         count = rows.stop - first
         hit = band.layer[:count] >= 0
-        u[rows], v[rows], disparity[rows] = (np.where(hit, a[:count], 0) for a in (band.u, band.v, band.disparity))
+        u[rows], v[rows], disparity[rows] = (
+            np.where(hit, a[:count], 0) for a in (band.u, band.v, band.disparity)
+        )
         layer[rows] = band.layer[:count]
     return Hits(*(torch.from_numpy(a) for a in (u, v, disparity, layer)))
 
@@ -194,11 +196,15 @@ def _transform_segment(corners, seamless, j, start, count, matrix, near, vertice
         if seamless:
             _transform(corners[j, 2 * side, start : start + count], float(start), v, matrix, near, left)
             last = start + count - 1
-            _transform(corners[j, 2 * side + 1, last : last + 1], float(last + 1), v, matrix, near, left[count:])
+            _transform(
+                corners[j, 2 * side + 1, last : last + 1], float(last + 1), v, matrix, near, left[count:]
+            )
         else:
             _transform(corners[j, 2 * side, start : start + count], float(start), v, matrix, near, left)
             right = vertices[(8 * side + 4) * _STRIDE :]
-            _transform(corners[j, 2 * side + 1, start : start + count], float(start + 1), v, matrix, near, right)
+            _transform(
+                corners[j, 2 * side + 1, start : start + count], float(start + 1), v, matrix, near, right
+            )
     return np.uint64(1) if seamless else np.uint64(4 * _STRIDE)
 
 
@@ -326,7 +332,12 @@ def _test_first_pixels(vertices, right, exists, last_x, first_y, last_y, found, 
         a, c = i, i + below
         b, d = a + right, c + right
         ax, bx, cx, dx = vertices[a], vertices[b], vertices[c], vertices[d]
-        ay, by, cy, dy = vertices[a + stride], vertices[b + stride], vertices[c + stride], vertices[d + stride]
+        ay, by, cy, dy = (
+            vertices[a + stride],
+            vertices[b + stride],
+            vertices[c + stride],
+            vertices[d + stride],
+        )
         w = np.uint64(2) * stride
         z = np.uint64(3) * stride
         low, high = (ax if ax < bx else bx), (cx if cx < dx else dx)

@@ -58,7 +58,9 @@ def rasterize(
     canvas = _Canvas(hw)
     for layer, (mesh, matrix) in enumerate(zip(meshes, projections, strict=True)):
         for j, i in np.argwhere(mesh.exists):
-            vertices = [_project(i + k % 2, j + k // 2, mesh.corners[j, k, i], matrix, near) for k in range(4)]
+            vertices = [
+                _project(i + k % 2, j + k // 2, mesh.corners[j, k, i], matrix, near) for k in range(4)
+            ]
             for corners in TRIANGLES:
                 _draw([vertices[k] for k in corners], corners, (int(j), int(i)), layer, canvas)
     return Hits(*(torch.from_numpy(a) for a in (canvas.u, canvas.v, canvas.disparity, canvas.layer)))
@@ -96,7 +98,9 @@ def _draw(vertices: list, corners: tuple, quad: tuple[int, int], layer: int, can
         return
     columns, rows = ([p[axis] for p in points] for axis in (0, 1))
     for y in range(max(0, -(-min(rows) // SUBPIXELS)), min(canvas.hw[0] - 1, max(rows) // SUBPIXELS) + 1):
-        for x in range(max(0, -(-min(columns) // SUBPIXELS)), min(canvas.hw[1] - 1, max(columns) // SUBPIXELS) + 1):
+        for x in range(
+            max(0, -(-min(columns) // SUBPIXELS)), min(canvas.hw[1] - 1, max(columns) // SUBPIXELS) + 1
+        ):
             weights = _weights(points, (x * SUBPIXELS, y * SUBPIXELS))
             if weights is None:
                 continue
@@ -128,7 +132,9 @@ def _weights(points: list, centre: tuple[int, int]) -> list[int] | None:
     return weights
 
 
-def _interpolate(vertices: list, weights: list[int], area: int, corners: tuple, quad: tuple[int, int]) -> tuple:
+def _interpolate(
+    vertices: list, weights: list[int], area: int, corners: tuple, quad: tuple[int, int]
+) -> tuple:
     """Disparity, u and v at the pixel's centre, float32 throughout."""
     one = np.float32(1)
     inverse_area = one / np.float32(area)

@@ -234,7 +234,9 @@ class _Picture:
         for index, part in enumerate(prepared):
             sampling.sample_rows(part.pixels, part.surface, index, shaded, u, v, method, (0.0, 1.0), rgb)
             if scale > 1:
-                antialias.add_silhouettes(part.pixels, part.surface, index, shaded, band, count, scale, method, rgb)
+                antialias.add_silhouettes(
+                    part.pixels, part.surface, index, shaded, band, count, scale, method, rgb
+                )
 
     def view(self) -> View:
         """The finished view."""

@@ -177,7 +177,11 @@ def _locate_row(index, layer, u, v, width, height, first_tap, mine, base, own, f
     layers are masked afterwards, those at the picture's border belong to the careful ones.
     """
     half, zero = np.float32(0.5), np.float32(0)
-    low, high_i, high_j = np.float32(first_tap), np.float32(width - 2 - first_tap), np.float32(height - 2 - first_tap)
+    low, high_i, high_j = (
+        np.float32(first_tap),
+        np.float32(width - 2 - first_tap),
+        np.float32(height - 2 - first_tap),
+    )
     last_i, last_j = np.float32(width - 1), np.float32(height - 1)
     down, before = np.int32(width), np.int32(first_tap * (width + 1))  # 64 bits would halve the speed
     for x in range(u.shape[0]):

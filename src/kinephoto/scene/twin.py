@@ -39,7 +39,11 @@ def rasterize(
 ) -> Hits:
     """What each pixel of a view shows; see ``reference.rasterize``, whose equal this is."""
     layers = [
-        (torch.from_numpy(mesh.corners)[None], torch.from_numpy(mesh.exists)[None], torch.as_tensor(matrix)[None])
+        (
+            torch.from_numpy(mesh.corners)[None],
+            torch.from_numpy(mesh.exists)[None],
+            torch.as_tensor(matrix)[None],
+        )
         for mesh, matrix in zip(meshes, projections, strict=True)
     ]
     batch = rasterize_batch([[part.to(device) for part in layer] for layer in layers], hw, near)
@@ -62,7 +66,7 @@ def rasterize_batch(layers: Sequence[Sequence[Tensor]], hw: tuple[int, int], nea
     keys = torch.full((count * hw[0] * hw[1],), -1, dtype=torch.int64, device=device)
     projected = [_project(corners, matrices, near) for corners, _, matrices in layers]
     first_number = 0
-    for (corners, exists, _), vertices in zip(layers, projected, strict=True):
+    for (_corners, exists, _), vertices in zip(layers, projected, strict=True):
         for triangle in (0, 1):
             _draw(vertices, exists, triangle, first_number, hw, keys)
         first_number += 2 * exists[0].numel()
@@ -128,7 +132,12 @@ def _project(corners: Tensor, matrices: Tensor, near: float) -> dict[str, Tensor
 
 
 def _draw(
-    vertices: dict[str, Tensor], exists: Tensor, triangle: int, first_number: int, hw: tuple[int, int], keys: Tensor
+    vertices: dict[str, Tensor],
+    exists: Tensor,
+    triangle: int,
+    first_number: int,
+    hw: tuple[int, int],
+    keys: Tensor,
 ) -> None:
     """Rules 3 to 6 for one triangle of every quad; raises ``keys`` in place."""
     corners = TRIANGLES[triangle]

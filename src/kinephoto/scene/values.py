@@ -27,12 +27,14 @@ class Capture:
         field_of_view: where the focal length came from, "exif" or "assumed".
         notes: sentences for the user, such as "animated GIF: the first frame is used".
         embedded_disparity: [H, W] float32 that came inside the file, near is large, or None.
+        embedded_metric: whether its ratios are ratios of true inverse depths.
     """
 
     name: str = "array"
     field_of_view: str = "assumed"
     notes: tuple[str, ...] = ()
     embedded_disparity: Tensor | None = field(default=None, compare=False)
+    embedded_metric: bool = False
 
 
 @dataclass(frozen=True, eq=False)

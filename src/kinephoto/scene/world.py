@@ -76,9 +76,7 @@ def photo_layer(rgb: Tensor, disparity: Tensor, camera: Camera) -> Layer:
     return Layer(rgb.contiguous(), disparity.contiguous(), everywhere, camera, Pose.identity())
 
 
-def lifted(
-    rgb: Tensor, disparity: Tensor, painted: Tensor, view: View, camera: Camera, pose: Pose
-) -> Layer:
+def lifted(rgb: Tensor, disparity: Tensor, painted: Tensor, view: View, camera: Camera, pose: Pose) -> Layer:
     """A painted view as a further layer: what was painted, and a little of the known bank around it.
 
     Args:

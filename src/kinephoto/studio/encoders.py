@@ -75,6 +75,9 @@ class StreamEncoder:
         if container == "webp":
             options["loop"] = str(loop_count)
         quality_option = {codec.quality_option: str(quality)} if codec.quality_option else {}
+        if codec.encoder == "libx264" and _has_avx512():
+            # x264's AVX-512 code for macroblock trees gives other bytes from run to run; the AVX2 code doesn't.
+            quality_option["x264-params"] = "asm=avx2"
         self._output = _open(path, container, options)
         self._stream = _add_stream(self._output, codec, hw, rate, {**codec.options, **quality_option})
         self._output.metadata.update(metadata or {})
@@ -288,6 +291,16 @@ def _reformatter() -> Any:
     from av.video.reformatter import VideoReformatter
 
     return VideoReformatter()
+
+
+def _has_avx512() -> bool:
+    """Whether this processor has AVX-512; LLVM, which came with Numba, knows."""
+    from llvmlite.binding import get_host_cpu_features
+
+    try:
+        return bool(get_host_cpu_features().get("avx512f"))
+    except RuntimeError:  # LLVM doesn't know this kind of processor, so it isn't one that has
+        return False
 
 
 def _close_quietly(output: av.container.OutputContainer) -> None:

@@ -128,7 +128,8 @@ def frame_rate(fps: float | Fraction) -> Fraction:
         return fps.limit_denominator(1001)
     broadcast = Fraction(round(fps) * 1000, 1001)
     # Those rates are written with two or three decimals.
-    return broadcast if abs(float(broadcast) - fps) < 1e-3 else Fraction(fps).limit_denominator(1001)
+    written_so = fps != round(fps) and abs(float(broadcast) - fps) < 1e-3
+    return broadcast if written_so else Fraction(fps).limit_denominator(1001)
 
 
 def checked_codec(codec: str | None, codecs: tuple[str, ...], target: str | Path) -> str:

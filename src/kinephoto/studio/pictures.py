@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,8 +21,8 @@ PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 DEPTH_SUFFIXES = (".png", ".npy")
 
 # Pillow's own scales: zlib level (3 costs half of the default 6 and is 5 % larger), JPEG and WebP quality.
-_PNG = {"compress_level": 3}
-_SAVE_OPTIONS: dict[str, dict[str, object]] = {
+_PNG: dict[str, Any] = {"compress_level": 3}
+_SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     ".png": _PNG,
     ".jpg": {"quality": 95, "subsampling": 0},
     ".jpeg": {"quality": 95, "subsampling": 0},

@@ -191,13 +191,14 @@ class VideoSink:
             raise InputError(f"A frame is [3, H, W]; frame {self._count} is {list(shape)}.")
         if self._encoder is None:
             self._begin(shape[1:])
-        if shape[1:] != self._frames_hw:
-            was = self._frames_hw
+        was = self._frames_hw
+        if was is not None and shape[1:] != was:
             raise InputError(
                 f"All frames of a video have one size; frame {self._count} is {shape[2]} x {shape[1]}, "
                 f"those before it {was[1]} x {was[0]}."
             )
         height, width = self._hw
+        assert self._encoder is not None  # _begin has made one
         self._encoder.write(to_uint8(frame.rgb[:, :height, :width]))
         self._count += 1
 

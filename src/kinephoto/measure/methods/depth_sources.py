@@ -41,8 +41,9 @@ def weights_file(path: Path, device: str = "cpu") -> DisparityOf:
 
 
 def transformers_folder(folder: Path, short_side_px: int, multiple_px: int = 14) -> DisparityOf:
-    """A depth network saved for transformers, run as Depth Anything is: bicubic to ``short_side_px``, both
-    sides multiples of ``multiple_px``, ImageNet's mean and deviation.
+    """A depth network saved for transformers, run as Depth Anything is.
+
+    Bicubic to ``short_side_px``, both sides multiples of ``multiple_px``, ImageNet's mean and deviation.
 
     Raises:
         InputError: the folder holds no such network.

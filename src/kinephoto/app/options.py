@@ -1,0 +1,65 @@
+"""Flags from settings: each field of a settings model becomes one flag, with its default, range and sentence."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any, get_args, get_origin
+
+import typer
+from pydantic import BaseModel
+
+from kinephoto.studio.settings import checked, flag_of
+
+
+def with_settings(model: type[BaseModel], name: str = "settings") -> Callable[[Callable], Callable]:
+    """The command's parameter ``name`` becomes one flag for every field of ``model``; it is given checked.
+
+    Ranges are checked by the model, not by the parser, so that a number out of range is answered by the
+    same sentence on the command line as from Python.
+    """
+
+    def decorate(command: Callable) -> Callable:
+        signature = inspect.signature(command, eval_str=True)
+        own = [parameter for parameter in signature.parameters.values() if parameter.name != name]
+        flags = [_parameter(field, model) for field in model.model_fields]
+
+        @functools.wraps(command)
+        def run(**values: Any) -> Any:
+            chosen = {field: values.pop(field) for field in model.model_fields}
+            return command(**values, **{name: checked(model, chosen)})
+
+        run.__signature__ = signature.replace(parameters=[*own, *flags])  # type: ignore[attr-defined]
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in [*own, *flags]}
+        return run
+
+    return decorate
+
+
+def _parameter(field: str, model: type[BaseModel]) -> inspect.Parameter:
+    info = model.model_fields[field]
+    extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
+    kind, words = _plain(info.annotation)
+    says = info.description or ""
+    if words:
+        says = f"{says} ({', '.join(words)})"
+    flag = flag_of(field, model)
+    flags = [f"{flag}/--no-{flag[2:]}"] if kind is bool and info.default is True else [flag]
+    option = typer.Option(
+        *flags,
+        help=says,
+        rich_help_panel=str(extra.get("panel") or "Options"),
+        show_default=info.default is not None,
+    )
+    default = info.get_default(call_default_factory=True)
+    return inspect.Parameter(
+        field, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option]
+    )
+
+
+def _plain(annotation: Any) -> tuple[Any, tuple[str, ...]]:
+    """The type that the parser reads, and the words of a Literal, which the model checks."""
+    if get_origin(annotation) is not None and all(isinstance(word, str) for word in get_args(annotation)):
+        return str, get_args(annotation)
+    return annotation, ()
