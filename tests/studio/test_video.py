@@ -31,9 +31,9 @@ HW = (48, 64)
 # Each way to write a video: target and codec, with the error allowed on smooth frames, of 255 per channel at the
 # 99th percentile: what "good" quantises away, plus two for limited range and halved chroma.
 WAYS = [
-    ("film.mp4", "h264", 6),
-    ("film.mov", "h264", 6),
-    ("film.mkv", "h264", 6),
+    ("film.mp4", "h264", 8),
+    ("film.mov", "h264", 8),
+    ("film.mkv", "h264", 8),
     ("film.webm", "vp9", 7),
     ("film.webm", "av1", 6),
     ("film.mp4", "av1", 6),

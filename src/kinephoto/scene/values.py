@@ -143,6 +143,14 @@ class Layer:
     camera: Camera
     pose: Pose
 
+    def __post_init__(self) -> None:
+        hw = tuple(self.camera.hw)
+        if tuple(self.rgb.shape) != (3, *hw):
+            raise InputError(f"A layer's picture is [3, H, W], its camera {hw}; got {tuple(self.rgb.shape)}.")
+        shapes = tuple(self.disparity.shape), tuple(self.alpha.shape)
+        if shapes != (hw, hw):
+            raise InputError(f"A layer's disparity and alpha are as large as its camera, {hw}; got {shapes}.")
+
 
 @dataclass(frozen=True, eq=False)
 class Frame:
