@@ -49,9 +49,8 @@ def test_convention_axes_are_x_right_y_down_z_forward():
     assert (u, v) == CAMERA.centre_px, "the axis of z goes through the middle of the picture"
     assert seen_at(CAMERA, (1, 0, 2))[0] > u and seen_at(CAMERA, (1, 0, 2))[1] == v
     assert seen_at(CAMERA, (0, 1, 2))[1] > v and seen_at(CAMERA, (0, 1, 2))[0] == u
-    assert np.array_equal(np.cross((1, 0, 0), (0, 1, 0)), (0, 0, 1)), "x right and y down make z forward"
-    # One unit forward, what was at z = 2 is at z = 1.
-    assert carried(projection(CAMERA, moved(0, 0, 1), CAMERA), u, v, 0.5) == (u, v, 1.0)
+    one_forward = projection(CAMERA, moved(0, 0, 1), CAMERA)
+    assert carried(one_forward, u, v, 0.5) == pytest.approx((u, v, 1.0)), "what was at z = 2 is at z = 1"
 
 
 def test_convention_pixel_centres_are_at_half():

@@ -50,9 +50,10 @@ class Camera:
         return np.array([[self.focal_px, 0.0, cx], [0.0, self.focal_px, cy], [0.0, 0.0, 1.0]])
 
     def resized(self, hw: tuple[int, int]) -> Camera:
-        """The same view on ``hw`` pixels: fitted inside by the smaller of the two scales' mean.
+        """The same view on ``hw`` pixels.
 
-        The focal length follows the longer side, so a change of aspect by rounding is harmless.
+        The focal length scales with the longer side; where ``hw`` has another aspect, as it does after
+        rounding, the shorter side sees a little more or less. The centre keeps its share of each side.
         """
         side = 0 if self.hw[0] >= self.hw[1] else 1
         scale = hw[side] / self.hw[side]

@@ -135,7 +135,8 @@ def smooth_around(
     import cv2
 
     square = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
-    largest, smallest = cv2.dilate(disparity, square), cv2.erode(disparity, square)
+    values = np.where(exists, disparity, np.float32(0))
+    largest, smallest = cv2.dilate(values, square), cv2.erode(values, square)
     whole = cv2.erode(exists.astype(np.uint8), square) > 0
     return whole & (largest <= np.float32(1 + tolerance) * smallest)
 

@@ -20,11 +20,15 @@ from kinephoto.scene.values import Hits, Layer, View
 
 if TYPE_CHECKING:
     from kinephoto.scene.mesh import Mesh
+    from kinephoto.scene.raster import Band
     from kinephoto.scene.sampling import Method, Surface
 
 Engine = Literal["auto", "numba", "torch"]
 
 MOST_SUPERSAMPLING = 4
+
+LARGEST_VIEW_PX = 2**15
+"""A side of a view, supersampling included: farther vertices are not exact and dropped (reference, rule 2)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,9 +39,11 @@ class _Prepared:
     mesh: Mesh
     surface: Surface
     pixels: np.ndarray
+    on_device: tuple[Tensor, Tensor] | None
 
     @classmethod
-    def of(cls, layer: Layer) -> _Prepared:
+    def of(cls, layer: Layer, device: torch.device | None) -> _Prepared:
+        """``device``: where the mesh is needed as well, None if nowhere."""
         from kinephoto.scene.mesh import corner_mesh
         from kinephoto.scene.sampling import Surface
 
@@ -45,7 +51,13 @@ class _Prepared:
         exists = layer.alpha.detach().cpu().numpy().astype(bool, copy=False)
         mesh = corner_mesh(disparity, exists)
         pixels = np.ascontiguousarray(layer.rgb.detach().cpu().numpy(), dtype=np.float32)
-        return cls(layer, mesh, Surface.of(disparity, exists), pixels)
+        on_device = None
+        if device is not None:
+            on_device = (
+                torch.from_numpy(mesh.corners)[None].to(device),
+                torch.from_numpy(mesh.exists)[None].to(device),
+            )
+        return cls(layer, mesh, Surface.of(disparity, exists), pixels, on_device)
 
 
 class Renderer:
@@ -55,9 +67,10 @@ class Renderer:
         layers: layer 0 first; of equally near ones the first is seen.
         threads: how many to use; as many as there are processors when None. The pictures do not
             depend on it.
-        engine: "numba" is the fast one on a processor, "torch" runs on any device torch knows;
-            "auto" is "torch" when ``device`` names something else than the processor.
-        device: where the torch engine works and its views stay; None is the processor.
+        engine: who finds what each pixel shows: "numba" is the fast one on a processor, "torch" runs on
+            any device torch knows; "auto" is "torch" when ``device`` names something else than the
+            processor. Colours are looked up, and views stay, on the processor.
+        device: where the torch engine works; None is the processor.
         on_compile: called once if anything has to be compiled, which takes seconds; only the first
             use on a machine does, so that one can say so.
     """
@@ -76,13 +89,14 @@ class Renderer:
             raise InputError(f"There is no rendering engine {engine!r}; there are auto, numba and torch.")
         if threads is not None and threads < 1:
             raise InputError(f"The renderer was given {threads} threads; it needs at least 1.")
-        self._device = torch.device(device or "cpu")
-        self.engine = ("numba" if self._device.type == "cpu" else "torch") if engine == "auto" else engine
-        self.threads = threads or len(os.sched_getaffinity(0))
+        place = _usable_device(device)
+        self.engine = ("numba" if place.type == "cpu" else "torch") if engine == "auto" else engine
+        self._device = place if self.engine == "torch" else None
+        self.threads = threads or _usable_processors()
         from kinephoto.scene.compiled import announcing
 
         with announcing(on_compile):
-            self._prepared = tuple(_Prepared.of(layer) for layer in layers)
+            self._prepared = tuple(_Prepared.of(layer, self._device) for layer in layers)
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -110,7 +124,7 @@ class Renderer:
                 the picture is much reduced, it is their mean.
 
         Raises:
-            InputError: no such sampling, or ``supersample`` is not 1 to 4.
+            InputError: no such sampling, ``supersample`` is not 1 to 4, or the view is too large.
         """
         if not 1 <= supersample <= MOST_SUPERSAMPLING:
             raise InputError(f"Supersampling is {supersample}; it must be from 1 to {MOST_SUPERSAMPLING}.")
@@ -120,7 +134,7 @@ class Renderer:
         picture = _Picture(camera.hw, supersample)
         fine = _finer(camera, supersample)
 
-        def finish(first: int, count: int, band) -> None:
+        def finish(first: int, count: int, band: Band) -> None:
             picture.shade(self._prepared, band, first, count, method)
 
         self._draw(fine, pose, supersample, finish)
@@ -130,7 +144,7 @@ class Renderer:
         """[H, W] bool, ``known`` of ``render`` without the colours: for counting holes."""
         known = np.empty(camera.hw, np.bool_)
 
-        def finish(first: int, count: int, band) -> None:
+        def finish(first: int, count: int, band: Band) -> None:
             known[first : first + count] = band.layer[:count] >= 0
 
         self._draw(camera, pose, 1, finish)
@@ -141,7 +155,7 @@ class Renderer:
         u, v, disparity = (np.empty(camera.hw, np.float32) for _ in range(3))
         layer = np.empty(camera.hw, np.int16)
 
-        def finish(first: int, count: int, band) -> None:
+        def finish(first: int, count: int, band: Band) -> None:
             rows = slice(first, first + count)
             hit = band.layer[:count] >= 0
             for target, source in ((u, band.u), (v, band.v), (disparity, band.disparity)):
@@ -171,7 +185,9 @@ class Renderer:
             total = part if total is None else total + part
         return total
 
-    def _draw(self, camera: Camera, pose: Pose, multiple: int, finish: Callable) -> None:
+    def _draw(
+        self, camera: Camera, pose: Pose, multiple: int, finish: Callable[[int, int, Band], None]
+    ) -> None:
         """Draw the view band by band on all threads; ``finish(first row, rows, band)`` takes each one.
 
         ``multiple``: bands are a multiple of this many rows.
@@ -179,12 +195,12 @@ class Renderer:
         from kinephoto.scene import raster
         from kinephoto.scene.compiled import announcing
 
-        meshes = [prepared.mesh for prepared in self._prepared]
-        matrices = [
-            projection(camera, pose @ prepared.layer.pose.inverse(), prepared.layer.camera)
-            for prepared in self._prepared
-        ]
         height, width = camera.hw
+        if max(height, width) > LARGEST_VIEW_PX:
+            raise InputError(
+                f"The view is {width}×{height} px, supersampling included; "
+                f"it must be at most {LARGEST_VIEW_PX} px a side."
+            )
         step = raster.BAND // multiple * multiple
         starts = itertools.count(0, step)
 
@@ -195,12 +211,42 @@ class Renderer:
                 if first >= height:
                     return
                 count = min(step, height - first)
-                raster.draw_band(meshes, matrices, bounds, raster.NEAR, first, count, band)
+                draw(first, count, band)
                 finish(first, count, band)
 
         with announcing(self._settings["on_compile"]):
-            bounds = [raster.segment_bounds(m, p) for m, p in zip(meshes, matrices, strict=True)]
+            draw = self._band_source(camera, pose)
             _in_threads(work, min(self.threads, -(-height // step)))
+
+    def _band_source(self, camera: Camera, pose: Pose) -> Callable[[int, int, Band], None]:
+        """What fills a band with rows of the view: ``(first row, rows, band)``."""
+        from kinephoto.scene import raster, twin
+
+        matrices = [
+            projection(camera, pose @ prepared.layer.pose.inverse(), prepared.layer.camera)
+            for prepared in self._prepared
+        ]
+        if self.engine == "torch":
+            layers = [
+                (*prepared.on_device, torch.from_numpy(matrix)[None].to(self._device))
+                for prepared, matrix in zip(self._prepared, matrices, strict=True)
+                if prepared.on_device
+            ]
+            hits = twin.rasterize_batch(layers, camera.hw)
+            view = {name: getattr(hits, name)[0].cpu().numpy() for name in ("u", "v", "disparity", "layer")}
+
+            def copy(first: int, count: int, band: Band) -> None:
+                for name, field in view.items():
+                    getattr(band, name)[:count] = field[first : first + count]
+
+            return copy
+        meshes = [prepared.mesh for prepared in self._prepared]
+        bounds = [raster.segment_bounds(m, p) for m, p in zip(meshes, matrices, strict=True)]
+
+        def draw(first: int, count: int, band: Band) -> None:
+            raster.draw_band(meshes, matrices, bounds, raster.NEAR, first, count, band)
+
+        return draw
 
 
 class _Picture:
@@ -215,7 +261,7 @@ class _Picture:
         shares = (np.empty(hw, np.float32), np.empty(hw, np.float32)) if supersample > 1 else (None, None)
         self.coverage, self.beyond_first = shares
 
-    def shade(self, prepared: Sequence[_Prepared], band, first: int, count: int, method: int) -> None:
+    def shade(self, prepared: Sequence[_Prepared], band: Band, first: int, count: int, method: int) -> None:
         """Colour rows that have been drawn; ``first`` and ``count`` are the fine picture's."""
         from kinephoto.scene import antialias, sampling
 
@@ -268,6 +314,24 @@ def _finer(camera: Camera, scale: int) -> Camera:
     cx, cy = camera.centre_px
     hw = (camera.hw[0] * scale, camera.hw[1] * scale)
     return Camera(camera.focal_px * scale, (cx * scale, cy * scale), hw)
+
+
+def _usable_device(name: str | torch.device | None) -> torch.device:
+    """A device of torch's, tried out.
+
+    Raises:
+        InputError: torch does not know it, or this machine does not have it.
+    """
+    try:
+        device = torch.device(name or "cpu")
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"torch has no device {str(name)!r} here; 'cpu' is always there.") from error
+    return device
+
+
+def _usable_processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 _pool: ThreadPoolExecutor | None = None

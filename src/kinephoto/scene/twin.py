@@ -27,7 +27,7 @@ from kinephoto.scene.values import Hits
 
 _LARGEST_NUMBER = 2**32 - 1
 CANDIDATES_AT_ONCE = 2**22
-"""Rows of quads are drawn in parts of about this many quads, which bounds memory to about 1 GB."""
+"""Candidates are listed in parts of about this many, which bounds memory to about 1 GB."""
 
 
 def rasterize(
@@ -148,8 +148,10 @@ def _draw(
     x0, x1 = _pixel_range(xs, hw[1])
     y0, y1 = _pixel_range(ys, hw[0])
     chosen = (good & (x0 <= x1) & (y0 <= y1)).flatten().nonzero()[:, 0]
-    for part in chosen.split(CANDIDATES_AT_ONCE):
-        box = [a.flatten()[part] for a in (x0, x1, y0, y1)]
+    x0, x1, y0, y1 = (a.flatten()[chosen] for a in (x0, x1, y0, y1))
+    last_candidate = ((x1 - x0 + 1) * (y1 - y0 + 1)).cumsum(0) - 1
+    sizes = (last_candidate // CANDIDATES_AT_ONCE).unique_consecutive(return_counts=True)[1].tolist()
+    for part, *box in zip(*(a.split(sizes) for a in (chosen, x0, x1, y0, y1)), strict=True):
         _draw_part(vertices, part, box, triangle, first_number, exists.shape, hw, keys)
 
 
