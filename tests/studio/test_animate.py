@@ -189,3 +189,21 @@ def test_sizes_are_even_and_keep_the_aspect() -> None:
 def test_numbers_out_of_range_are_refused(world: World, arguments: dict, says: str) -> None:
     with pytest.raises(InputError, match=says):
         next(iter(film(world, **arguments)))
+
+
+def test_a_post_that_the_border_cuts_goes_on_beyond_it() -> None:
+    """Near beam from the middle to the right border; the camera goes right, so a strip opens beside its end."""
+    values = torch.full(HW, 0.1)
+    values[40:60, 64:] = 1.0
+    rgb = torch.full((3, *HW), 0.3)
+    rgb[0, 40:60, 64:] = 0.9
+    built = build_world(
+        Photo(rgb, Camera.from_field_of_view(HW)),
+        path("slide-right", amount=0.06, focus="middle"),
+        depth=Disparity(values, metric=True),
+    )
+    last = list(film(built, 0.5, 4))[-1]
+    strip = last.invented[46:54, -4:]
+    assert float(strip.mean()) > 0.9  # it was painted
+    assert float(last.rgb[0, 46:54, -4:].min()) > 0.6  # as beam
+    assert float(last.rgb[0, 20:34, -4:].max()) < 0.5  # and only there

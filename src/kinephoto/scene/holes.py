@@ -68,14 +68,18 @@ def grown_behind(view: View, complete: Tensor, radius_px: int) -> Tensor:
     return torch.from_numpy(hole | near_bank)
 
 
-def without_near_bank(view: View, complete: Tensor, wanted: Tensor) -> Tensor:
+def without_near_bank(view: View, complete: Tensor, wanted: Tensor, certain: Tensor | None = None) -> Tensor:
     """[H, W] disparity of the background: ``complete``, with ``wanted`` continued from the farther side.
 
     Args:
+        view: with the holes.
+        complete: [H, W], from ``farther_disparity``.
         wanted: [H, W] bool, from ``grown_behind``.
+        certain: [H, W] bool, pixels of holes whose depth is as it should be.
     """
-    background = farther_disparity(complete, ~wanted) if bool((~wanted).any()) else complete
-    hole = ~view.known
+    settled = ~wanted if certain is None else ~wanted | certain
+    background = farther_disparity(complete, settled) if bool(settled.any()) else complete
+    hole = ~view.known if certain is None else ~view.known & ~certain
     # Under the near bank the hole's own depth goes on; it was chosen across the whole hole.
     return torch.where(hole, torch.minimum(background, complete), background)
 

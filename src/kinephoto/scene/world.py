@@ -76,6 +76,26 @@ def photo_layer(rgb: Tensor, disparity: Tensor, camera: Camera) -> Layer:
     return Layer(rgb.contiguous(), disparity.contiguous(), everywhere, camera, Pose.identity())
 
 
+def apron(layer: Layer, margin_px: int) -> Layer:
+    """What lies beyond a photo's border, as deep as the border itself; without colours.
+
+    A post that the border cuts goes on beyond it, and a strip that comes into view there is the post's, not
+    the background's. The apron lies behind whatever is painted of it, and before everything farther.
+
+    Args:
+        layer: the photo's.
+        margin_px: how far beyond, on every side.
+    """
+    m = margin_px
+    height, width = layer.camera.hw
+    disparity = torch.nn.functional.pad(layer.disparity[None, None], (m, m, m, m), mode="replicate")[0, 0]
+    around = torch.ones(disparity.shape, dtype=torch.bool)
+    around[m : m + height, m : m + width] = False
+    cx, cy = layer.camera.centre_px
+    camera = Camera(layer.camera.focal_px, (cx + m, cy + m), (height + 2 * m, width + 2 * m))
+    return Layer(torch.zeros(3, *disparity.shape), disparity * BEHIND**2, around, camera, layer.pose)
+
+
 def lifted(rgb: Tensor, disparity: Tensor, painted: Tensor, view: View, camera: Camera, pose: Pose) -> Layer:
     """A painted view as a further layer: what was painted, and a little of the known bank around it.
 

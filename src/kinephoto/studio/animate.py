@@ -18,13 +18,14 @@ from torch import Tensor
 from kinephoto.errors import InputError
 from kinephoto.painter import get_painter, paint_holes
 from kinephoto.painter.diffuse import push_pull
+from kinephoto.scene.camera import Camera, Pose
 from kinephoto.scene.depth import FLOOR, estimate_depth
 from kinephoto.scene.fit import Trajectory, fitted
 from kinephoto.scene.holes import farther_disparity, grown_behind, without_near_bank
 from kinephoto.scene.path import Path, path
 from kinephoto.scene.render import Renderer
 from kinephoto.scene.values import Frame, Layer, Photo, View
-from kinephoto.scene.world import KeyView, World, lifted, photo_layer
+from kinephoto.scene.world import KeyView, World, apron, lifted, photo_layer
 
 if TYPE_CHECKING:
     from kinephoto.painter import Painter
@@ -35,6 +36,9 @@ SMALLEST_HOLE_SHARE = 0.0005
 """Views are painted until no frame has more hole than this."""
 
 MOST_VIEWS = 6
+APRON = 0.15
+"""How far beyond the photo's border depth is continued, as a share of its longer side."""
+
 PROBES = 17
 """Times of the move at which holes are looked for."""
 
@@ -294,6 +298,7 @@ def _paint_views(
     """Paint the view with the largest hole, make it a layer, and again until no hole is worth mentioning."""
     trajectory, layers, key_views = start.trajectory, list(start.layers), []
     renderer = Renderer(layers, threads=threads, device=device)
+    beyond = apron(layers[0], round(APRON * max(layers[0].camera.hw)))
     first_share = 0.0
     for _ in range(most_views):
         share, moment = _largest_hole(renderer, trajectory)
@@ -302,28 +307,50 @@ def _paint_views(
         first_share = first_share or share
         stages.done(min(0.95, 1 - share / first_share))
         camera, pose = trajectory.view(moment)
-        view = renderer.render(camera, pose)
-        painting, disparity, wanted = paint_view(view, painter, prompt, seed)
+        view, border = _with_apron(renderer, beyond, camera, pose)
+        painting, disparity, wanted = paint_view(view, painter, prompt, seed, border)
         layers.append(lifted(painting, disparity, wanted, view, camera, pose))
         key_views.append(KeyView(moment, share))
         renderer = renderer.with_layer(layers[-1])
     return layers, key_views
 
 
+def _with_apron(renderer: Renderer, beyond: Layer, camera: Camera, pose: Pose) -> tuple[View, Tensor]:
+    """What a camera sees, and the disparity [H, W] of what lies beyond the photo's border, 0 elsewhere.
+
+    What the apron covers counts as not known, even where something farther was seen: it would be hidden.
+    """
+    view = renderer.with_layer(beyond).render(camera, pose)
+    outside = view.layer == len(renderer.layers)
+    border = torch.where(outside, view.disparity, torch.zeros(()))
+    known = view.known & ~outside
+    rgb = torch.where(known, view.rgb, torch.zeros(()))
+    layer = torch.where(known, view.layer, torch.full_like(view.layer, -1))
+    return View(rgb, torch.where(known, view.disparity, torch.zeros(())), known, layer), border
+
+
 def paint_view(
-    view: View, painter: Painter, prompt: str | None = None, seed: int = 0
+    view: View, painter: Painter, prompt: str | None = None, seed: int = 0, border: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Paint a view's holes and a little of the background under their near banks.
+
+    Args:
+        view: with holes.
+        painter, prompt, seed: as for ``build_world``.
+        border: [H, W], disparity of holes whose depth is known because they lie beyond the photo's border;
+            0 elsewhere.
 
     Returns:
         rgb [3, H, W], disparity [H, W] of the background, and [H, W] bool, what was made up.
     """
-    complete = farther_disparity(view.disparity, view.known)
+    border = torch.zeros_like(view.disparity) if border is None else border
+    certain = border > 0
+    complete = farther_disparity(torch.where(certain, border, view.disparity), view.known | certain)
     under_px = max(2, round(min(view.known.shape) / 200))
     wanted = grown_behind(view, complete, under_px)
     if bool(wanted.all()):
         wanted = ~view.known
-    background = without_near_bank(view, complete, wanted)
+    background = without_near_bank(view, complete, wanted, certain)
     painting = paint_holes(painter, view.rgb, ~wanted, background, prompt=prompt, seed=seed)
     return painting, background, wanted
 
