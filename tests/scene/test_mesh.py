@@ -168,6 +168,13 @@ def test_a_soft_step_becomes_a_hard_one(window, times):
     assert set(np.unique(mesh.corners).tolist()) == set(sharp.unique().tolist()), "no quad is stretched"
 
 
+def test_a_pixel_on_the_way_goes_to_the_side_that_is_nearer_as_a_ratio():
+    # 0.4 is 2 times 0.2 and 1 is 2.5 times 0.4; 0.5 is nearer to 1 though not by difference.
+    for middle, side in ((0.4, 0.2), (0.5, 1.0)):
+        sharp = sharpen_edges(torch.tensor([[0.2, middle, 1.0]]))
+        assert torch.equal(sharp, torch.tensor([[0.2, side, 1.0]]))
+
+
 def test_a_wall_and_a_gentle_slope_stay_as_they_are():
     wall = torch.full((9, 9), 0.3)
     # Across a window of 5 the slope rises by 4 times 2 %, less than the 10 % that make an edge.

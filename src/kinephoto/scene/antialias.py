@@ -60,7 +60,10 @@ def add_silhouettes(
     method: int,
     rgb: np.ndarray,
 ) -> None:
-    """Add layer ``index``'s share of every MIXED pixel's mean colour to rgb [3, rows, W]."""
+    """Add layer ``index``'s share of every MIXED pixel's mean colour to rgb [3, rows, W].
+
+    ``pixels``: the layer's colours, in quartets.
+    """
     points = (band.u[:count], band.v[:count], band.layer[:count])
     _add_mixed(pixels, surface.disparity, surface.reach, index, shaded, *points, scale, method, rgb)
 
@@ -118,7 +121,9 @@ def _resolve(pu, pv, pd, pl, scale, u, v, shaded, disparity, known, layer, cover
 
 @kernel
 def _add_mixed(pixels, surface_disparity, reach, index, shaded, pu, pv, pl, scale, method, rgb):
-    result = np.empty(pixels.shape[0], np.float32)
+    _, height, width, _ = pixels.shape
+    flat, surface_disparity, reach = pixels.reshape(-1), surface_disparity.reshape(-1), reach.reshape(-1)
+    result = np.empty(4, np.float32)
     for y in range(shaded.shape[0]):
         for x in range(shaded.shape[1]):
             if shaded[y, x] != MIXED:
@@ -131,6 +136,17 @@ def _add_mixed(pixels, surface_disparity, reach, index, shaded, pu, pv, pl, scal
             for b in range(y * scale, (y + 1) * scale):
                 for a in range(x * scale, (x + 1) * scale):
                     if pl[b, a] == index:
-                        sample_point(pixels, surface_disparity, reach, pu[b, a], pv[b, a], method, result)
-                        for c in range(pixels.shape[0]):
+                        sample_point(
+                            flat,
+                            surface_disparity,
+                            reach,
+                            width,
+                            height,
+                            pu[b, a],
+                            pv[b, a],
+                            method,
+                            result,
+                            0,
+                        )
+                        for c in range(3):
                             rgb[c, y, x] += share * min(max(result[c], np.float32(0)), np.float32(1))

@@ -33,7 +33,7 @@ LARGEST_VIEW_PX = 2**15
 
 @dataclass(frozen=True, eq=False)
 class _Prepared:
-    """A layer and what is made of it once."""
+    """A layer and what is made of it once; ``pixels`` are its colours in quartets."""
 
     layer: Layer
     mesh: Mesh
@@ -45,12 +45,12 @@ class _Prepared:
     def of(cls, layer: Layer, device: torch.device | None) -> _Prepared:
         """``device``: where the mesh is needed as well, None if nowhere."""
         from kinephoto.scene.mesh import corner_mesh
-        from kinephoto.scene.sampling import Surface
+        from kinephoto.scene.sampling import Surface, quartets
 
         disparity = layer.disparity.detach().cpu().numpy().astype(np.float32, copy=False)
         exists = layer.alpha.detach().cpu().numpy().astype(bool, copy=False)
         mesh = corner_mesh(disparity, exists)
-        pixels = np.ascontiguousarray(layer.rgb.detach().cpu().numpy(), dtype=np.float32)
+        pixels = quartets(layer.rgb.detach().cpu().numpy())
         on_device = None
         if device is not None:
             on_device = (

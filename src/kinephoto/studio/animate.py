@@ -192,7 +192,7 @@ def film(
         InputError: an argument out of range.
     """
     times = _times(world.trajectory.path, seconds, fps)
-    hw = hw_of(world.camera.hw, size)
+    hw = world.camera.hw if size is None else hw_of(world.camera.hw, size)
     renderer = Renderer(world.layers, threads=threads, device=device)
     return Film(_frames(renderer, world.trajectory, times, hw, supersample), len(times), fps, hw)
 
