@@ -249,3 +249,12 @@ def test_out_of_range_settings_name_their_flag() -> None:
     ):
         with pytest.raises(InputError, match=says):
             checked(AnimateSettings, values)
+
+
+def test_train_depth_plans_trains_and_says_what_is_missing(kinephoto, tmp_path: Path, example_photos) -> None:
+    answer = kinephoto("train", "depth", "--photos", tmp_path / "none")
+    assert answer.returncode == 2 and "none" in error_of(answer)
+    answer = kinephoto("train", "depth", "--photos", tmp_path, "--tokens", 900)
+    assert answer.returncode == 2 and "--tokens" in error_of(answer)
+    answer = kinephoto("train", "depth", "--photos", tmp_path, "--steps", 0)
+    assert answer.returncode == 2 and "--steps is 0" in error_of(answer)

@@ -12,6 +12,7 @@ import typer
 from kinephoto.app.options import with_settings
 from kinephoto.app.show import bar, say
 from kinephoto.errors import InputError
+from kinephoto.learn.distill_settings import DistillSettings
 from kinephoto.studio.settings import AnimateSettings, MoveSettings
 
 EXAMPLES = """
@@ -175,6 +176,48 @@ def preview(
     say(
         f"{target}: amount {trajectory.rig.amount:.3f}, safe up to {trajectory.safe_amount:.3f}, "
         f"largest hole {trajectory.hole_share:.1%}; depth: {world.depth.source if world.depth else 'given'}.",
+        quiet,
+    )
+
+
+@train.command("depth")
+@with_settings(DistillSettings)
+def train_depth(
+    *,
+    settings: DistillSettings,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done and how long; do nothing.")
+    ] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Distil the built-in depth network from a teacher's disparities; the same command goes on where it stopped."""
+    if dry_run:
+        from kinephoto.learn.plan import plan
+
+        print(plan(settings))
+        return
+    from kinephoto.learn.distill import distill
+
+    skipped = 0
+    run = distill(settings)
+    try:
+        with bar(quiet) as progress:
+            for state in run:
+                skipped = state.skipped
+                if progress is not None:
+                    progress(state.stage, state.step / state.steps)
+                if state.note:
+                    say(f"Note: {state.note}", quiet)
+                if state.held_out is not None:
+                    say(
+                        f"step {state.step}: loss {state.loss:.3f}, held-out correlation {state.held_out:.4f}",
+                        quiet,
+                    )
+    except KeyboardInterrupt:
+        run.close()
+        _leave("Stopped; the same command goes on from here.", 130)
+    say(
+        f"{settings.out / 'depth.safetensors'}: {settings.steps} steps; {skipped} photos could not be used.",
         quiet,
     )
 

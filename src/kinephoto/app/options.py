@@ -50,9 +50,9 @@ def _parameter(field: str, model: type[BaseModel]) -> inspect.Parameter:
         *flags,
         help=says,
         rich_help_panel=str(extra.get("panel") or "Options"),
-        show_default=info.default is not None,
+        show_default=info.default is not None and not info.is_required(),
     )
-    default = info.get_default(call_default_factory=True)
+    default = inspect.Parameter.empty if info.is_required() else info.get_default(call_default_factory=True)
     return inspect.Parameter(
         field, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option]
     )

@@ -11,6 +11,7 @@ STAGES = {
     "path": "Planning the move",
     "painting": "Painting what comes into view",
     "frames": "Filming",
+    "photos": "Reading photos",
     "training": "Training",
 }
 
