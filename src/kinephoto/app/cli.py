@@ -214,7 +214,7 @@ def train_depth(
                         quiet,
                     )
     except KeyboardInterrupt:
-        run.close()
+        del run  # which keeps its state where it stands
         _leave("Stopped; the same command goes on from here.", 130)
     say(
         f"{settings.out / 'depth.safetensors'}: {settings.steps} steps; {skipped} photos could not be used.",

@@ -8,33 +8,15 @@ the metric of the data). The inputs are gathered from photos.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kinephoto.scene.depthnet import RGB_DEVIATION, RGB_MEAN, DepthNet, ThinLinear
-
-
-class Teacher:
-    """A DINOv2-based Depth Anything network in a folder that transformers loads."""
-
-    def __init__(self, folder: Path | str, device: str | torch.device = "cpu") -> None:
-        from transformers import AutoModelForDepthEstimation
-
-        self.model: Any = AutoModelForDepthEstimation.from_pretrained(str(folder), local_files_only=True)
-        self.model.eval().requires_grad_(False).to(device)
-        self.mean = torch.tensor(RGB_MEAN, device=device).view(1, 3, 1, 1)
-        self.deviation = torch.tensor(RGB_DEVIATION, device=device).view(1, 3, 1, 1)
-
-    @torch.no_grad()
-    def features(self, rgb: Tensor) -> list[Tensor]:
-        """[B, 3, h, w] in [0, 1], sides multiples of 14, to the four normalised token grids [B, 384, ., .]."""
-        maps = self.model.backbone((rgb - self.mean) / self.deviation).feature_maps
-        grid = (rgb.shape[-2] // 14, rgb.shape[-1] // 14)
-        return [tokens[:, 1:].transpose(1, 2).unflatten(2, grid) for tokens in maps]
+from kinephoto.errors import InputError
+from kinephoto.learn.teacher import Teacher
+from kinephoto.scene.depthnet import DepthNet, ThinLinear
 
 
 def thin(weight: Tensor, moment: Tensor, rank: int) -> tuple[Tensor, Tensor]:
@@ -46,7 +28,8 @@ def thin(weight: Tensor, moment: Tensor, rank: int) -> tuple[Tensor, Tensor]:
         rank: inner width.
     """
     ins = len(moment)
-    ridge = 1e-4 * moment.trace() / ins
+    # Directions that the inputs hardly take must not vanish, nor all of them where the inputs are 0.
+    ridge = (1e-4 * moment.trace() / ins).clamp_min(1e-12)
     root = torch.linalg.cholesky(moment + ridge * torch.eye(ins, dtype=moment.dtype))
     left, values, right = torch.linalg.svd(weight.double() @ root, full_matrices=False)
     share = values[:rank].sqrt()
@@ -67,11 +50,13 @@ def input_moments(model: nn.Module, names: Iterable[str], pictures: Iterable[Ten
         return gather
 
     handles = [model.get_submodule(name).register_forward_hook(watch(name)) for name in names]
-    with torch.no_grad():
-        for picture in pictures:
-            model(picture)
-    for handle in handles:
-        handle.remove()
+    try:
+        with torch.no_grad():
+            for picture in pictures:
+                model(picture)
+    finally:
+        for handle in handles:
+            handle.remove()
     return moments
 
 
@@ -82,8 +67,19 @@ def start_from_teacher(net: DepthNet, teacher: Teacher, pictures: Iterable[Tenso
         net: its encoder's ``dim``, ``blocks`` and ``heads`` must be the teacher's.
         teacher: the network to compress.
         pictures: [1, 3, h, w] in [0, 1], sides multiples of 14; some dozens suffice.
+
+    Raises:
+        InputError: the two differ.
     """
     backbone = teacher.model.backbone
+    theirs = backbone.config
+    have = (theirs.hidden_size, theirs.num_hidden_layers, theirs.num_attention_heads)
+    want = (net.config.dim, net.config.blocks, net.config.heads)
+    if have != want:
+        raise InputError(
+            f"The teacher has {have[0]} channels, {have[1]} blocks and {have[2]} heads, the network {want[0]}, "
+            f"{want[1]} and {want[2]}; to start from the teacher they must be the same."
+        )
     layers = backbone.encoder.layer
     parts = {
         "qkv": ("attention.q_proj", "attention.k_proj", "attention.v_proj"),
@@ -92,9 +88,10 @@ def start_from_teacher(net: DepthNet, teacher: Teacher, pictures: Iterable[Tenso
         "contract": ("mlp.fc2",),
     }
     names = [f"encoder.layer.{i}.{sources[0]}" for i in range(len(layers)) for sources in parts.values()]
-    moments = input_moments(backbone, names, ((p - teacher.mean) / teacher.deviation for p in pictures))
+    moments = input_moments(backbone, names, map(teacher.normal, pictures))
+    blocks: Any = net.encoder.blocks
     with torch.no_grad():
-        for number, (layer, block) in enumerate(zip(layers, net.encoder.blocks, strict=True)):
+        for number, (layer, block) in enumerate(zip(layers, blocks, strict=True)):
             for part, sources in parts.items():
                 linears = [layer.get_submodule(source) for source in sources]
                 target: ThinLinear = getattr(block, part)

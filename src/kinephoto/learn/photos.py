@@ -1,18 +1,36 @@
-"""Photos to learn from: a folder with a manifest, its splits, and pictures held in memory as bytes."""
+"""Photos to learn from: a folder, its splits, and pictures held in memory as bytes.
+
+A folder with ``manifest.csv`` (columns path and split) is taken as that says; in a folder without, every
+picture is for training. A photo's label lies in ``disparity/`` under the same name, or the teacher makes it.
+"""
 
 from __future__ import annotations
 
 import csv
 import hashlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image
 
 from kinephoto.errors import InputError
+from kinephoto.learn.labels import TeacherLabels, read_code
 
 HELD_OUT_ONE_IN = 24
+
+SPLITS = ("train", "held-out", "test")
+
+MOST_BAD = 0.05
+"""Share of the photos that may be unusable; with more, the folder is not what it was taken for."""
+
+SHORT_SIDE_PX = 384
+"""Of pictures without a ready label: the network's convolutions see no more."""
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".avif", ".heic", ".heif", ".tif", ".tiff", ".bmp", ".gif"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,43 +48,154 @@ class Labelled:
     code: np.ndarray
 
 
-def split_of(folder: Path, split: str) -> list[str]:
-    """Names of the photos of a split by the folder's ``manifest.csv``.
+@dataclass(frozen=True)
+class Skipped:
+    """A photo that can't be used, and a sentence that says why."""
+
+    name: str
+    why: str
+
+
+def split_of(folder: Path, split: str, without: Path | None = None) -> list[str]:
+    """Names of the photos of a split, relative to the folder.
 
     ``train`` loses a twenty-fourth, chosen by a hash of the name, to ``held-out``: the slice by which
     checkpoints are chosen. ``test`` is only for reported numbers.
 
+    Args:
+        folder: of photos.
+        split: ``train``, ``held-out`` or ``test``.
+        without: a folder whose pictures are no photos, such as that of a run's own labels.
+
     Raises:
-        InputError: no manifest, or an unknown split.
+        InputError: no such folder, nothing in it to learn from, or an unknown split.
     """
-    if split not in ("train", "held-out", "test"):
-        raise InputError(f"{split!r} is not a split; there are train, held-out and test.")
+    if split not in SPLITS:
+        raise InputError(f"{split!r} is not a split; there are {', '.join(SPLITS[:-1])} and {SPLITS[-1]}.")
+    if not folder.is_dir():
+        raise InputError(f"There is no folder of photos {folder}.")
     manifest = folder / "manifest.csv"
-    if not manifest.is_file():
-        raise InputError(f"{folder} holds no manifest.csv (columns path and split).")
-    with manifest.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    train, test = _listed(manifest) if manifest.is_file() else (_found(folder, without), [])
     if split == "test":
-        return [row["path"] for row in rows if row["split"] == "test"]
-    held_out = split == "held-out"
-    return [row["path"] for row in rows if row["split"] == "train" and _is_held_out(row["path"]) == held_out]
+        return test
+    held_out = {name for name in train if _hash(name) % HELD_OUT_ONE_IN == 0}
+    if not held_out and train:
+        # Few photos: one must be kept all the same.
+        held_out = {min(train, key=_hash)}
+    return [name for name in train if (name in held_out) == (split == "held-out")]
 
 
-def _is_held_out(name: str) -> bool:
-    return int(hashlib.sha256(name.encode()).hexdigest(), 16) % HELD_OUT_ONE_IN == 0
+def _listed(manifest: Path) -> tuple[list[str], list[str]]:
+    """The manifest's photos for training and for tests."""
+    try:
+        with manifest.open(newline="", encoding="utf-8") as file:
+            rows = [(row["path"], row["split"]) for row in csv.DictReader(file)]
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError) as error:
+        raise InputError(
+            f"{manifest} can't be read as a table with the columns path and split ({error})."
+        ) from None
+    train, test = ([path for path, split in rows if path and split == name] for name in ("train", "test"))
+    both = set(train) & set(test)
+    if both:
+        raise InputError(f"{manifest} lists {min(both)} both for train and for test.")
+    if not train:
+        raise InputError(f"{manifest} lists no photo of the split train.")
+    return list(dict.fromkeys(train)), test
 
 
-def read_labelled(folder: Path, name: str) -> Labelled:
-    """One photo with the label that lies in ``disparity/`` under the same name.
+def _found(folder: Path, without: Path | None) -> list[str]:
+    """All pictures of a folder without a manifest, but for labels, masks, depth maps and hidden files."""
+    names = []
+    for path in folder.rglob("*"):
+        inside = path.relative_to(folder)
+        apart = inside.parts[0] in ("disparity", "masks") or any(
+            part.startswith(".") for part in inside.parts
+        )
+        apart = apart or (without is not None and path.resolve().is_relative_to(without.resolve()))
+        if path.suffix.lower() in SUFFIXES and not path.stem.endswith("_depth") and not apart:
+            names.append(inside.as_posix())
+    if not names:
+        raise InputError(f"{folder} holds no pictures and no manifest.csv that lists any.")
+    return sorted(names)
+
+
+def _hash(name: str) -> int:
+    return int(hashlib.sha256(name.encode()).hexdigest(), 16)
+
+
+def label_path(folder: Path, name: str) -> Path:
+    """Where a photo's ready label lies, if there is one."""
+    return (folder / "disparity" / name.removeprefix("photos/")).with_suffix(".avif")
+
+
+def read_labelled(folder: Path, name: str, labels: TeacherLabels | None = None) -> Labelled:
+    """One photo with its label: the ready one, at the photo's size, or one that the teacher makes.
+
+    A picture without a ready label is read upright, in sRGB, and at a short side of 384 px at most.
 
     Raises:
-        InputError: the label is missing or has another size than the photo.
+        InputError: the photo or the label can't be read, they differ in size, or there is no label.
     """
-    label = (folder / "disparity" / Path(*Path(name).parts[1:])).with_suffix(".avif")
+    label = label_path(folder, name)
     if not label.is_file():
-        raise InputError(f"{name} has no disparity label ({label.name} is missing).")
-    rgb = np.asarray(Image.open(folder / name).convert("RGB"))
-    code = np.asarray(Image.open(label).convert("L"))
+        if labels is None:
+            raise InputError(
+                f"{name} has no disparity label ({label.name} is missing) and there is no --teacher to make one."
+            )
+        rgb = _upright(folder / name)
+        return Labelled(name, rgb, labels.code(rgb))
+    try:
+        with Image.open(folder / name) as file:
+            rgb = np.asarray(file.convert("RGB"))
+    except Exception as error:  # Pillow's decoders each raise kinds of their own
+        raise InputError(f"{name} is not a picture that can be read ({_reason(error)}).") from None
+    try:
+        code = read_code(label)
+    except Exception as error:
+        raise InputError(
+            f"The label of {name} is not a picture that can be read ({_reason(error)})."
+        ) from None
     if rgb.shape[:2] != code.shape:
         raise InputError(f"{name} is {rgb.shape[:2]}, its disparity label {code.shape}.")
     return Labelled(name, rgb, code)
+
+
+def read_all(folder: Path, names: list[str], labels: TeacherLabels | None) -> Iterator[Labelled | Skipped]:
+    """Every photo in the order of names, or why it can't be used; about 0.6 MB each."""
+
+    def read(name: str) -> Labelled | Skipped:
+        try:
+            return read_labelled(folder, name, labels)
+        except InputError as error:
+            return Skipped(name, str(error))
+
+    pool = ThreadPoolExecutor(2)
+    try:
+        yield from pool.map(read, names)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def check_few_bad(folder: Path, skipped: list[Skipped], total: int) -> None:
+    """Raise InputError when more than a twentieth of ``total`` photos can't be used."""
+    if len(skipped) > MOST_BAD * total:
+        raise InputError(
+            f"More than {MOST_BAD:.0%} of the {total} photos in {folder} can't be used, {len(skipped)} so far; "
+            f"the first: {skipped[0].why}"
+        )
+
+
+def _upright(path: Path) -> np.ndarray:
+    """A picture of any kind as [H, W, 3] uint8, sRGB, its short side 384 px at most."""
+    from kinephoto.scene.photo import read_photo
+
+    rgb = read_photo(path, embedded_depth=False).rgb.permute(1, 2, 0).numpy()
+    scale = SHORT_SIDE_PX / min(rgb.shape[:2])
+    if scale < 1:
+        wh = (round(rgb.shape[1] * scale), round(rgb.shape[0] * scale))
+        rgb = cv2.resize(rgb, wh, interpolation=cv2.INTER_AREA)
+    return np.round(rgb * 255).clip(0, 255).astype(np.uint8)
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

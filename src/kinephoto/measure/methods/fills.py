@@ -52,15 +52,15 @@ def telea(source: Tensor, view: View) -> Tensor:
 
 def painter(name: str, seed: int = 0) -> Fill:
     """One of kinephoto's own painters; the holes' depth is that of their farther side."""
-    from kinephoto.painter import load_painter
+    from kinephoto.painter import get_painter, paint_holes
 
-    chosen = load_painter(name)
+    chosen = get_painter(name)
 
     def fill(source: Tensor, view: View) -> Tensor:
         if not bool(view.known.any()):
             return source
         _, disparity = _from_farther_side(view)
-        return chosen.paint(view.rgb, view.known, disparity, seed=seed)
+        return paint_holes(chosen, view.rgb, view.known, disparity, seed=seed)
 
     return fill
 

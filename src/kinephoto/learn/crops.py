@@ -1,0 +1,92 @@
+"""Random crops of labelled photos; a step's batch depends on the seed and the step's number alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from kinephoto.learn.distill_settings import DistillSettings
+from kinephoto.learn.photos import Labelled
+
+TOKEN_PX = 14
+"""Side of the square that is a token, DINOv2's."""
+
+ASPECTS = ((1.0, 1.0), (0.88, 1.14), (1.14, 0.88))
+"""Height and width of a step's crops relative to the stage's square."""
+
+
+def random_crop(
+    photo: Labelled, hw: tuple[int, int], rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """A random part of a photo at ``hw``: rgb [H, W, 3] float32 in [0, 1] and disparity [H, W] float32.
+
+    Scale, aspect (by up to a sixth), mirror, exposure, contrast, colour, grey, blur and noise vary.
+    """
+    height, width = photo.code.shape
+    aspect = hw[1] / hw[0] * math.exp(rng.uniform(-0.15, 0.15))
+    tallest = min(height, width / aspect)
+    rows = tallest * rng.uniform(0.55, 1.0) if rng.random() < 0.7 else tallest
+    columns = rows * aspect
+    # Rounding may leave a room of a hair below nothing.
+    top, left = rng.uniform(0, max(0.0, height - rows)), rng.uniform(0, max(0.0, width - columns))
+    if rng.random() < 0.5:
+        corners = [[left, top], [left + columns, top], [left, top + rows]]
+    else:
+        corners = [[left + columns, top], [left, top], [left + columns, top + rows]]
+    target = np.array([[0, 0], [hw[1], 0], [0, hw[0]]], np.float32)
+    # Pixel centres at +0.5 on both sides; OpenCV's lie at whole numbers.
+    warp = cv2.getAffineTransform(np.array(corners, np.float32) - 0.5, target - 0.5)
+    source = photo.rgb
+    if rows > 1.3 * hw[0]:
+        source = cv2.GaussianBlur(source, (0, 0), 0.35 * rows / hw[0])
+    rgb = cv2.warpAffine(source, warp, hw[::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    code = cv2.warpAffine(photo.code, warp, hw[::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return vary_colours(rgb.astype(np.float32) / 255, rng), np.square(code.astype(np.float32) / 255)
+
+
+def vary_colours(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The same picture as another camera and another light would have given it."""
+    grey = rgb @ np.array([0.299, 0.587, 0.114], np.float32)
+    saturation = 0.0 if rng.random() < 0.05 else rng.uniform(0.6, 1.4)
+    rgb = grey[..., None] + saturation * (rgb - grey[..., None])
+    rgb = np.clip(rgb * rng.uniform(0.85, 1.15, 3).astype(np.float32) * rng.uniform(0.75, 1.25), 0, 1)
+    rgb = rgb ** np.float32(rng.uniform(0.75, 1.33))
+    if rng.random() < 0.15:
+        rgb = cv2.GaussianBlur(rgb, (0, 0), rng.uniform(0.4, 1.5))
+    if rng.random() < 0.2:
+        rgb = rgb + rng.normal(0, rng.uniform(0.005, 0.03), rgb.shape).astype(np.float32)
+    return np.clip(rgb, 0, 1).astype(np.float32)
+
+
+def draw_batch(photos: list[Labelled], settings: DistillSettings, step: int) -> tuple[Tensor, Tensor]:
+    """The crops of a step: rgb [B, 3, H, W] and disparity [B, H, W], from (seed, step) alone."""
+    rng = np.random.default_rng((settings.seed, step))
+    stage = settings.tokens[min(len(settings.tokens) - 1, step * len(settings.tokens) // settings.steps)]
+    aspect = ASPECTS[rng.integers(len(ASPECTS))]
+    hw = (round(stage * aspect[0]) * TOKEN_PX, round(stage * aspect[1]) * TOKEN_PX)
+    chosen = rng.choice(len(photos), settings.batch, replace=len(photos) < settings.batch)
+    pairs = [random_crop(photos[index], hw, rng) for index in chosen]
+    rgb = torch.from_numpy(np.stack([pair[0] for pair in pairs])).permute(0, 3, 1, 2)
+    return rgb.contiguous(), torch.from_numpy(np.stack([pair[1] for pair in pairs]))
+
+
+def batches(
+    photos: list[Labelled], settings: DistillSettings, first: int
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Steps ``first``, ``first + 1``, … as (step, rgb, disparity), drawn three ahead; see ``draw_batch``."""
+    with ThreadPoolExecutor(1) as pool:
+        ahead = [
+            pool.submit(draw_batch, photos, settings, step)
+            for step in range(first, min(first + 3, settings.steps))
+        ]
+        for step in range(first, settings.steps):
+            rgb, disparity = ahead.pop(0).result()
+            if step + 3 < settings.steps:
+                ahead.append(pool.submit(draw_batch, photos, settings, step + 3))
+            yield step, rgb, disparity

@@ -1,0 +1,78 @@
+"""What can be set for a run of ``kinephoto train depth``; nothing heavy is imported, so that help comes at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic_core import PydanticCustomError
+
+FEWEST_TOKENS, MOST_TOKENS = 2, 64
+
+
+def _setting(default: Any, says: str, panel: str, **limits: Any) -> Any:
+    """A field: its default (``...``: must be given), the sentence for the help, its group there, its limits."""
+    return Field(default, description=says, json_schema_extra={"panel": panel}, **limits)
+
+
+class DistillSettings(BaseModel):
+    """What a run of ``kinephoto train depth`` does."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    photos: Path = _setting(
+        ..., "Folder of pictures; with manifest.csv its splits are kept, disparity/ holds labels.", "Data"
+    )
+    out: Path = _setting(
+        Path("runs/depth"),
+        "Folder for the state, the log, labels and the weights; a run there is gone on with.",
+        "Data",
+    )
+    teacher: Path | None = _setting(
+        None, "Folder of a Depth Anything network: for labels, features and --init teacher.", "Data"
+    )
+    init: str = _setting(
+        "builtin", "Start from: builtin, teacher, scratch, or a file of weights.", "Training"
+    )
+    steps: int = _setting(12000, "Steps of the whole run.", "Training", ge=1, le=10_000_000)
+    feature_steps: int = _setting(
+        3000, "First steps, which also match the teacher's features.", "Training", ge=0, le=10_000_000
+    )
+    batch: int = _setting(8, "Crops in a step.", "Training", ge=1, le=1024)
+    lr: float = _setting(
+        4e-4,
+        "Peak learning rate of the encoder; the decoder's is 2.5 times it.",
+        "Training",
+        gt=0,
+        le=0.1,
+        allow_inf_nan=False,
+    )
+    tokens: list[int] = _setting(
+        [14, 16, 20],
+        "Side of the crops in tokens of 14 px, stage by stage; repeat it for each stage.",
+        "Training",
+        min_length=1,
+        max_length=16,
+    )
+    ema: float = _setting(
+        0.999, "How slowly the averaged weights, which are kept, follow.", "Training", ge=0, lt=1
+    )
+    seed: int = _setting(0, "The same seed gives the same run.", "Training", ge=0, lt=2**32)
+    check_every: int = _setting(
+        500, "Steps between checks on the held-out photos; each one saves.", "Training", ge=1
+    )
+    device: str = _setting("cpu", "Where to compute, such as cuda.", "Machine")
+    threads: int = _setting(2, "Threads of the processor.", "Machine", ge=1, le=1024)
+    half: bool = _setting(True, "bfloat16 where it helps.", "Machine")
+
+    @field_validator("tokens")
+    @classmethod
+    def _tokens_fit_a_crop(cls, tokens: list[int]) -> list[int]:
+        if not all(FEWEST_TOKENS <= side <= MOST_TOKENS for side in tokens):
+            raise PydanticCustomError(
+                "tokens",
+                "Each side must be from {fewest} to {most} tokens",
+                {"fewest": FEWEST_TOKENS, "most": MOST_TOKENS},
+            )
+        return tokens
