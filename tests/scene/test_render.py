@@ -24,6 +24,15 @@ from kinephoto.scene.values import Layer, View
 HOME = Pose.identity()
 
 
+@pytest.fixture(autouse=True)
+def torch_in_one_thread():
+    """Pictures here are small: torch's threads would only wait for each other, for long on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def camera_of(hw: tuple[int, int]) -> Camera:
     """A focal length of 64 px keeps what is halved and doubled exact."""
     return Camera(64.0, (hw[1] / 2, hw[0] / 2), hw)
@@ -291,6 +300,22 @@ def test_coverage_and_locate_say_what_render_shows():
     assert torch.equal(looked_up.clamp(0, 1), view.rgb)
 
 
+def test_masks_and_features_are_seen_as_colours_are():
+    layers = [hills((40, 50)), layer_of(noise((30, 20)), torch.full((30, 20), 0.1))]
+    renderer, pose = Renderer(layers), turned(3, 0.08, -0.03, -0.1)
+    hits = renderer.locate(layers[0].camera, pose)
+    bytes_of = [(layer.rgb[:2] * 255).to(torch.uint8) for layer in layers]
+    for textures, sampling in ((bytes_of, "bilinear"), ([b.float() for b in bytes_of], "nearest")):
+        seen = renderer.sample(textures, hits, sampling)
+        assert seen.shape == (2, 40, 50) and seen.dtype == textures[0].dtype
+        assert (seen[:, hits.layer < 0] == 0).all() and {0, 1} <= set(hits.layer.unique().tolist())
+    for index, layer in enumerate(layers):
+        mine = hits.layer == index
+        own = torch.full(layer.disparity.shape, float(index + 1)).expand(5, -1, -1)
+        others = [own if k == index else torch.zeros(5, *layers[k].disparity.shape) for k in (0, 1)]
+        assert torch.equal(renderer.sample(others, hits)[0] > 0, mine)
+
+
 # Nobody sees how the work was shared out.
 
 
@@ -431,6 +456,15 @@ def test_an_unknown_sampling_method_is_refused():
 def test_an_unknown_engine_is_refused():
     with pytest.raises(InputError, match="no rendering engine 'opengl'"):
         Renderer([wall()], engine="opengl")
+
+
+def test_every_layer_needs_its_texture():
+    renderer = Renderer([wall(), wall()])
+    hits = renderer.locate(camera_of((4, 4)), HOME)
+    with pytest.raises(InputError, match="1 textures for 2 layers"):
+        renderer.sample([noise((24, 32))], hits)
+    with pytest.raises(InputError, match="texture is"):
+        renderer.sample([noise((24, 32)), noise((4, 4))], hits)
 
 
 def test_no_threads_are_refused():

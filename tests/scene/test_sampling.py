@@ -143,6 +143,22 @@ def test_no_colour_comes_from_pixels_that_do_not_exist(method):
     assert (found - 0.25).abs().max() < 1e-7
 
 
+def test_beside_an_edge_it_is_the_sum_over_the_taps_of_the_own_surface():
+    hw = (10, 12)
+    disparity = np.where(np.random.default_rng(0).random(hw) > 0.7, 1, 0.5).astype(np.float32)
+    texture, (u, v) = noise(3, hw), anywhere(hw, 500)
+    surface = Surface.of(disparity, np.ones(hw, bool))
+    found = sample(texture, hits_at(u, v), surface, method="bilinear")[:, 0].T
+    for value, a, b in zip(found.numpy(), u.astype(float), v.astype(float), strict=True):
+        # Beyond the border its last row or column goes on.
+        rows, columns = (np.arange(np.floor(x - 0.5), np.floor(x - 0.5) + 2) for x in (b, a))
+        weights = np.outer([tent(b - 0.5 - j) for j in rows], [tent(a - 0.5 - i) for i in columns])
+        at = np.ix_(rows.clip(0, hw[0] - 1).astype(int), columns.clip(0, hw[1] - 1).astype(int))
+        weights *= disparity[at] == disparity[int(b), int(a)]
+        expected = (texture.numpy()[:, at[0], at[1]] * weights).sum((1, 2)) / weights.sum()
+        np.testing.assert_allclose(value, expected, rtol=0, atol=5e-7)
+
+
 def test_within_a_surface_near_an_edge_it_stays_smooth():
     hw = (12, 20)
     disparity = np.full(hw, 0.5, np.float32)

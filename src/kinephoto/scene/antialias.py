@@ -120,10 +120,10 @@ def _resolve(pu, pv, pd, pl, scale, u, v, shaded, disparity, known, layer, cover
 
 
 @kernel
-def _add_mixed(pixels, surface_disparity, reach, index, shaded, pu, pv, pl, scale, method, rgb):
+def _add_mixed(pixels, disparity, reach, index, shaded, pu, pv, pl, scale, method, rgb):
     _, height, width, _ = pixels.shape
-    flat, surface_disparity, reach = pixels.reshape(-1), surface_disparity.reshape(-1), reach.reshape(-1)
-    result = np.empty(4, np.float32)
+    flat, disparity, reach = pixels.reshape(-1), disparity.reshape(-1), reach.reshape(-1)
+    colour, at = np.empty(4, np.float32), np.uint64(0)
     for y in range(shaded.shape[0]):
         for x in range(shaded.shape[1]):
             if shaded[y, x] != MIXED:
@@ -135,18 +135,9 @@ def _add_mixed(pixels, surface_disparity, reach, index, shaded, pu, pv, pl, scal
             share = np.float32(1) / np.float32(hits)
             for b in range(y * scale, (y + 1) * scale):
                 for a in range(x * scale, (x + 1) * scale):
-                    if pl[b, a] == index:
-                        sample_point(
-                            flat,
-                            surface_disparity,
-                            reach,
-                            width,
-                            height,
-                            pu[b, a],
-                            pv[b, a],
-                            method,
-                            result,
-                            0,
-                        )
-                        for c in range(3):
-                            rgb[c, y, x] += share * min(max(result[c], np.float32(0)), np.float32(1))
+                    if pl[b, a] != index:
+                        continue
+                    u, v = pu[b, a], pv[b, a]
+                    sample_point(flat, disparity, reach, width, height, u, v, method, colour, at)
+                    for c in range(3):
+                        rgb[c, y, x] += share * min(max(colour[c], np.float32(0)), np.float32(1))

@@ -32,7 +32,7 @@ def inlined(function: Callable) -> Callable:
     return numba.njit(function, inline="always", **_OPTIONS)
 
 
-class _Announcer(event.Listener):
+class _Announcer(event.Listener):  # type: ignore[misc]  # Numba has no types
     """Calls back once, at the first compilation it sees."""
 
     def __init__(self, announce: Callable[[], None]) -> None:

@@ -9,8 +9,8 @@ Why it is written as it is (check benchmarks/renderer.py after each change; each
 - Structure of arrays, float32. Snapped coordinates are integers below 2²⁴, which float32 holds exactly;
   relative to the pixel's centre, and for triangles under 8 pixels wide, so are products and their sums.
   Larger triangles take the path with 64-bit integers.
-- One buffer and unsigned offsets instead of many slices: LLVM gives up SIMD when it has to prove that
-  too many arrays do not overlap, or that a signed index does not wrap.
+- One buffer and unsigned offsets instead of many slices, planes a constant apart: LLVM gives up SIMD when it
+  has to prove that too many arrays do not overlap, or that a signed index does not wrap.
 - Most quads cover one pixel or none. So SIMD tests every quad against the first pixel of its bounding
   box; the few further pixels are collected and tested together in a second go.
 - Writing to the band is scalar, because two quads may hit one pixel.
@@ -42,6 +42,7 @@ _DROPPED = np.float32(1e9)
 _LARGEST_SPAN = np.float32(2047)  # sub-pixels; 2 * 2047**2 < 2**23, so edge functions are exact
 _CAPACITY = 2 * SEGMENT  # further pixels tested in one go
 _MOST_PER_QUAD = 64  # a quad of the SIMD path spans at most 8 × 8 pixels
+_MORE_STRIDE = _CAPACITY + _MOST_PER_QUAD
 
 
 class Band:
@@ -373,8 +374,11 @@ def _test_first_pixels(vertices, right, exists, last_x, first_y, last_y, found, 
 
 @kernel
 def _test_further_pixels(vertices, right, quads, xs, ys, count, gathered, found, kinds):
-    """Test collected (quad, pixel) pairs; found: planes disparity, du, dv; kinds: 0, 1 or 2 as above."""
-    size = np.uint64(xs.shape[0])
+    """Test collected (quad, pixel) pairs; kinds: 0, 1 or 2 as above.
+
+    found: planes disparity, du, dv, _MORE_STRIDE apart; gathered: [16, _MORE_STRIDE].
+    """
+    size = np.uint64(_MORE_STRIDE)
     for q in range(count):
         i = np.uint64(quads[q])
         for k in range(4):
@@ -408,7 +412,7 @@ def _draw_layer(corners, exists, seamless, bounds, matrix, near, first, rows, us
     kinds = np.empty(SEGMENT, np.int32)
     hits = np.empty(SEGMENT + 1, np.int32)
     several = np.empty(SEGMENT + 1, np.int32)
-    size = _CAPACITY + _MOST_PER_QUAD
+    size = _MORE_STRIDE
     more_xs, more_ys = np.empty(size, np.float32), np.empty(size, np.float32)
     more_quads, more_kinds = np.empty(size, np.int32), np.empty(size, np.int32)
     more_found, gathered = np.empty(3 * size, np.float32), np.empty((16, size), np.float32)

@@ -75,9 +75,9 @@ class _Canvas:
         self.layer = np.full(hw, -1, np.int16)
 
 
-def _project(u: int, v: int, d: np.float32, matrix: np.ndarray, near: float) -> tuple | None:
+def _project(u: int, v: int, disparity: np.float32, matrix: np.ndarray, near: float) -> tuple | None:
     """(X, Y, 1/w, disparity) of a vertex in the view: two ints, two float32; None when dropped."""
-    d = float(d)
+    d = float(disparity)
     x, y, w = (float(row[0] * u + (row[1] * v + row[2]) + row[3] * d) for row in matrix)
     if not (w > near * d and w > SMALLEST_W):
         return None

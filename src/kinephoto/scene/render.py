@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import threading
@@ -84,15 +85,17 @@ class Renderer:
         device: str | torch.device | None = None,
         on_compile: Callable[[], None] | None = None,
     ) -> None:
-        self._settings = {"threads": threads, "engine": engine, "device": device, "on_compile": on_compile}
         if engine not in ("auto", "numba", "torch"):
             raise InputError(f"There is no rendering engine {engine!r}; there are auto, numba and torch.")
         if threads is not None and threads < 1:
             raise InputError(f"The renderer was given {threads} threads; it needs at least 1.")
         place = _usable_device(device)
-        self.engine = ("numba" if place.type == "cpu" else "torch") if engine == "auto" else engine
-        self._device = place if self.engine == "torch" else None
+        if engine == "auto":
+            engine = "numba" if place.type == "cpu" else "torch"
+        self.engine: Engine = engine
         self.threads = threads or _usable_processors()
+        self._device = place if engine == "torch" else None
+        self._on_compile = on_compile
         from kinephoto.scene.compiled import announcing
 
         with announcing(on_compile):
@@ -105,7 +108,13 @@ class Renderer:
 
     def with_layer(self, layer: Layer) -> Renderer:
         """A renderer of these layers and one more behind them in order; shares what is prepared."""
-        more = Renderer([layer], **self._settings)
+        more = Renderer(
+            [layer],
+            threads=self.threads,
+            engine=self.engine,
+            device=self._device,
+            on_compile=self._on_compile,
+        )
         more._prepared = self._prepared + more._prepared
         return more
 
@@ -175,15 +184,18 @@ class Renderer:
             [C, H', W'], 0 where nothing is hit.
 
         Raises:
-            InputError: a texture's size is not its layer's.
+            InputError: a texture's size is not its layer's, or there is not one for each layer.
         """
         from kinephoto.scene.sampling import sample
 
-        total = None
-        for index, (texture, prepared) in enumerate(zip(textures, self._prepared, strict=True)):
-            part = sample(texture, hits, prepared.surface, index, sampling)
-            total = part if total is None else total + part
-        return total
+        if len(textures) != len(self._prepared) or not textures:
+            raise InputError(f"There are {len(textures)} textures for {len(self._prepared)} layers.")
+        parts = [
+            sample(texture, hits, prepared.surface, index, sampling)
+            for index, (texture, prepared) in enumerate(zip(textures, self._prepared, strict=True))
+        ]
+        # Each is 0 where another layer is hit.
+        return functools.reduce(torch.add, parts)
 
     def _draw(
         self, camera: Camera, pose: Pose, multiple: int, finish: Callable[[int, int, Band], None]
@@ -214,7 +226,7 @@ class Renderer:
                 draw(first, count, band)
                 finish(first, count, band)
 
-        with announcing(self._settings["on_compile"]):
+        with announcing(self._on_compile):
             draw = self._band_source(camera, pose)
             _in_threads(work, min(self.threads, -(-height // step)))
 
@@ -258,8 +270,8 @@ class _Picture:
         self.disparity = np.empty(hw, np.float32)
         self.known = np.empty(hw, np.bool_)
         self.layer = np.empty(hw, np.int16)
-        shares = (np.empty(hw, np.float32), np.empty(hw, np.float32)) if supersample > 1 else (None, None)
-        self.coverage, self.beyond_first = shares
+        share_hw = hw if supersample > 1 else (0, 0)
+        self.coverage, self.beyond_first = np.empty(share_hw, np.float32), np.empty(share_hw, np.float32)
 
     def shade(self, prepared: Sequence[_Prepared], band: Band, first: int, count: int, method: int) -> None:
         """Colour rows that have been drawn; ``first`` and ``count`` are the fine picture's."""
@@ -286,8 +298,13 @@ class _Picture:
 
     def view(self) -> View:
         """The finished view."""
-        fields = (self.rgb, self.disparity, self.known, self.layer, self.coverage, self.beyond_first)
-        return View(*(None if field is None else torch.from_numpy(field) for field in fields))
+        rgb, disparity, known, layer, coverage, beyond_first = (
+            torch.from_numpy(a)
+            for a in (self.rgb, self.disparity, self.known, self.layer, self.coverage, self.beyond_first)
+        )
+        if self.supersample == 1:
+            return View(rgb, disparity, known, layer)
+        return View(rgb, disparity, known, layer, coverage, beyond_first)
 
 
 def cycle(rgb: Tensor, disparity: Tensor, camera: Camera, pose: Pose) -> tuple[Tensor, Tensor]:

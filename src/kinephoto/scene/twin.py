@@ -161,7 +161,7 @@ def _draw_part(
     box: list[Tensor],
     triangle: int,
     first_number: int,
-    shape: tuple[int, int, int],
+    shape: tuple[int, ...],
     hw: tuple[int, int],
     keys: Tensor,
 ) -> None:
