@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -227,6 +228,33 @@ def test_a_run_that_was_stopped_and_gone_on_with_equals_one_that_never_stopped(
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 
+def test_ctrl_c_waits_for_the_step_in_hand_and_loses_nothing(settings, tiny, tmp_path, monkeypatch):
+    run(settings(out=tmp_path / "whole"), tiny)
+
+    def interrupted(*args):
+        if args[4] == 1:  # in the middle of the second step
+            signal.raise_signal(signal.SIGINT)
+        return train_step(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(distill, "train_step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(settings(out=tmp_path / "parts"), tiny)
+    assert torch.load(tmp_path / "parts" / "last.pt", weights_only=True)["step"] == 2
+    run(settings(out=tmp_path / "parts"), tiny)
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_ctrl_c_that_is_ignored_stays_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with checkpoint.interrupt_waits():
+            signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_a_run_with_a_teacher_that_was_killed_ends_the_same(settings, tiny, tmp_path, teacher_folder):
     chosen = {"teacher": teacher_folder, "feature_steps": 5, "half": True, "check_every": 2}
     run(settings(out=tmp_path / "whole", **chosen), tiny)
@@ -380,12 +408,14 @@ def test_a_finished_run_says_so_and_changes_nothing(settings, tiny, tmp_path):
     assert (tmp_path / "out" / "last.pt").read_bytes() == before
 
 
-def test_threads_are_given_back_and_other_random_numbers_left_alone(settings, tiny):
-    threads, state = torch.get_num_threads(), torch.get_rng_state()
-    new_net(settings(), [], None, tiny)
-    assert torch.equal(torch.get_rng_state(), state)
+def test_threads_are_given_back_and_other_random_numbers_left_alone(settings, tiny, monkeypatch):
+    seen = []
+    monkeypatch.setattr(distill, "train_step", lambda *a: seen.append(torch.get_num_threads()) or 1.0)
+    state = torch.get_rng_state()
     run(settings(threads=2), tiny, 1)
-    assert torch.get_num_threads() == threads
+    assert seen == [2]
+    assert torch.get_num_threads() == 1
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_one_bad_photo_is_told_skipped_and_counted(settings, tiny, own_photos, tmp_path):

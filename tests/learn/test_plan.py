@@ -70,10 +70,15 @@ def test_the_time_is_the_sum_of_its_steps(settings, tiny, monkeypatch):
     assert "About 20 min on cpu" in plan(settings(steps=600, tokens=[3]), tiny)
 
 
-def test_a_plan_gives_threads_back(settings, tiny):
+def test_a_plan_is_made_with_the_runs_threads_and_gives_them_back(settings, tiny, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        planning, "_step_seconds", lambda *a: seen.append(torch.get_num_threads()) or (1.0, 1.0)
+    )
     threads = torch.get_num_threads()
     plan(settings(threads=2), tiny)
-    assert torch.get_num_threads() == threads
+    assert seen == [2]
+    assert torch.get_num_threads() == threads == 1
 
 
 def test_every_setting_has_a_sentence_a_group_and_numbers_a_range():

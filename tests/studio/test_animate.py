@@ -148,7 +148,12 @@ def test_a_film_of_another_size_shows_the_same(world: World) -> None:
 
 def test_a_film_has_the_worlds_size_however_large() -> None:
     large = start_world(photo(), path("still"), size=800, depth=two_planes())
-    assert large.camera.hw == film(large, 0.25, 8).hw == next(iter(film(large, 0.25, 8))).rgb.shape[1:] == (800, 1066)
+    assert (
+        large.camera.hw
+        == film(large, 0.25, 8).hw
+        == next(iter(film(large, 0.25, 8))).rgb.shape[1:]
+        == (800, 1066)
+    )
 
 
 def test_autoregressive_paints_every_frame_that_moves() -> None:

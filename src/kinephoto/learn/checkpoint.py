@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -29,6 +31,26 @@ def written_whole(path: Path) -> Iterator[Path]:
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def interrupt_waits() -> Iterator[None]:
+    """Ctrl-C takes effect at the end of the block, so that what is inside is done wholly or not begun.
+
+    Only the main thread is told of Ctrl-C; elsewhere, and where it isn't Python that listens, nothing changes.
+    """
+    listener = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or listener is None:
+        yield
+        return
+    pressed = []
+    signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, listener)
+    if pressed:
+        signal.raise_signal(signal.SIGINT)
 
 
 def save_state(

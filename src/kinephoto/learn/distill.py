@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kinephoto.errors import InputError
-from kinephoto.learn.checkpoint import read_state, save_state
+from kinephoto.learn.checkpoint import interrupt_waits, read_state, save_state
 from kinephoto.learn.compress import start_from_teacher
 from kinephoto.learn.crops import TOKEN_PX, batches, random_crop
 from kinephoto.learn.distill_settings import DistillSettings
@@ -83,11 +83,13 @@ class PhotoSet:
     skipped: list[Skipped]
 
 
-def distill(settings: DistillSettings, config: DepthNetConfig | None = None) -> Iterator[Progress]:
+def distill(
+    settings: DistillSettings, config: DepthNetConfig | None = None
+) -> Generator[Progress, None, None]:
     """Train; yields for every photo read and after every step, and stops early when closed.
 
-    The newest state lies in ``out/last.pt``: after every check, and where the iterator was closed. A run
-    goes on from it, and ends as if it had never stopped. The averaged weights lie in
+    The newest state lies in ``out/last.pt``: after every check, and where the generator was closed or Ctrl-C
+    was pressed, which waits for the step in hand. A run goes on from it, and ends as if it had never stopped. The averaged weights lie in
     ``out/depth.safetensors`` after every check. The log is ``out/log.jsonl``.
 
     Args:
@@ -177,44 +179,41 @@ def _train(
         teacher.model.to(torch.bfloat16)
     last, began = settings.out / "last.pt", time.perf_counter()
     note = f"Going on after step {first}." if first else ""
+    done = saved = first
+    seconds = spent
     with (settings.out / "log.jsonl").open("a", encoding="utf-8") as log:
-        for step, rgb, disparity in batches(photos.train, settings, first):
-            for group in optimiser.param_groups:
-                group["lr"] = settings.lr * group["scale"] * learning_rate(step, settings)
-            loss = train_step(net, optimiser, rgb.to(device), disparity.to(device), step, teacher, settings)
-            if not math.isfinite(loss):
-                raise InputError(
-                    f"The loss of step {step + 1} is {loss}; go on from the last check with a smaller --lr than "
-                    f"{settings.lr:g}."
-                )
-            follow(average, net, min(settings.ema, (step + 1) / (step + 10)))
-            done, score = step + 1, None
-            seconds = spent + time.perf_counter() - began
-            if done % settings.check_every == 0 or done == settings.steps:
-                score = held_out_correlation(average, photos.held_out)
-                save_depthnet(
-                    average,
-                    settings.out / "depth.safetensors",
-                    notes_of(settings, photos, done, seconds, score),
-                )
-                save_state(last, net, average, optimiser, done, seconds)
-            if done % 50 == 0 or score is not None:
-                line = {
-                    "step": done,
-                    "steps": settings.steps,
-                    "loss": loss,
-                    "held_out": score,
-                    "seconds": seconds,
-                }
-                log.write(json.dumps(line) + "\n")
-                log.flush()
-            try:
-                yield Progress(done, settings.steps, loss, score, seconds, note=note, skipped=bad)
-            except GeneratorExit:
-                if score is None:
+        try:
+            for step, rgb, disparity in batches(photos.train, settings, first):
+                for group in optimiser.param_groups:
+                    group["lr"] = settings.lr * group["scale"] * learning_rate(step, settings)
+                with interrupt_waits():
+                    loss = train_step(
+                        net, optimiser, rgb.to(device), disparity.to(device), step, teacher, settings
+                    )
+                    if not math.isfinite(loss):
+                        raise InputError(
+                            f"The loss of step {step + 1} is {loss}; go on from the last check with a smaller --lr "
+                            f"than {settings.lr:g}."
+                        )
+                    follow(average, net, min(settings.ema, (step + 1) / (step + 10)))
+                    done, seconds = step + 1, spent + time.perf_counter() - began
+                score = None
+                if done % settings.check_every == 0 or done == settings.steps:
+                    score = held_out_correlation(average, photos.held_out)
+                    notes = notes_of(settings, photos, done, seconds, score)
+                    save_depthnet(average, settings.out / "depth.safetensors", notes)
                     save_state(last, net, average, optimiser, done, seconds)
-                raise
-            note = ""
+                    saved = done
+                if done % 50 == 0 or score is not None:
+                    line = {"step": done, "steps": settings.steps, "loss": loss, "held_out": score}
+                    log.write(json.dumps(line | {"seconds": seconds}) + "\n")
+                    log.flush()
+                yield Progress(done, settings.steps, loss, score, seconds, note=note, skipped=bad)
+                note = ""
+        except (GeneratorExit, KeyboardInterrupt):
+            if done > saved:
+                save_state(last, net, average, optimiser, done, seconds)
+            raise
 
 
 def checked_device(name: str) -> torch.device:

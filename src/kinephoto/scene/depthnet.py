@@ -291,13 +291,22 @@ def save_depthnet(net: DepthNet, path: Path, notes: dict[str, Any]) -> None:
     beside = path.with_name(f".{path.name}.part")
     try:
         with beside.open("wb") as file:
-            file.write(save(weights, metadata=header))
+            file.write(_ordered(save(weights, metadata=header)))
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+
+
+def _ordered(data: bytes) -> bytes:
+    """The same safetensors file with its header in alphabetical order: the same weights are the same bytes."""
+    # 8 bytes that say the length of the JSON header, the header, then the numbers, which it counts from there.
+    length = int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + data[8 + length :]
 
 
 def read_config(path: Path | str) -> DepthNetConfig:
