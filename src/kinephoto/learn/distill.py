@@ -88,10 +88,9 @@ def distill(
 ) -> Generator[Progress, None, None]:
     """Train; yields for every photo read and after every step, and stops early when closed.
 
-    The newest state lies in ``out/last.pt``: after every check, and where the generator was closed or
-    Ctrl-C was pressed, which waits for the step in hand. A run goes on from it, and ends as if it had never
-    stopped. The averaged weights lie in ``out/depth.safetensors`` after every check. The log is
-    ``out/log.jsonl``.
+    The newest state lies in ``out/last.pt``: after every check, and where the generator was closed or Ctrl-C
+    was pressed, which waits for the step in hand. A run goes on from it, and ends as if it had never stopped.
+    The averaged weights lie in ``out/depth.safetensors`` after every check. The log is ``out/log.jsonl``.
 
     Args:
         settings: what to do.
