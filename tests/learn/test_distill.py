@@ -130,6 +130,30 @@ def test_a_crop_shows_photo_and_label_at_the_same_place(monkeypatch, hw):
     assert mirrored == {True, False}
 
 
+class Whole:
+    """Random numbers that take all of a photo as it is, or its mirror image."""
+
+    def __init__(self, mirrored: bool) -> None:
+        self.coins = iter([0.9, 0.9 if mirrored else 0.1])
+
+    def random(self) -> float:
+        return next(self.coins)
+
+    def uniform(self, low: float, high: float) -> float:
+        return (low + high) / 2
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_convention_a_crop_of_the_whole_photo_is_the_photo(monkeypatch, picture, mirrored):
+    monkeypatch.setattr(crops, "vary_colours", lambda rgb, rng: rgb)
+    rgb, code = picture(0)
+    found, disparity = random_crop(Labelled("0", rgb, code), code.shape, Whole(mirrored))
+    turned = slice(None, None, -1 if mirrored else 1)
+    # One byte for the warp's rounding; half a pixel would move the disc's outline by a hundred.
+    np.testing.assert_allclose(255 * found, rgb[:, turned], atol=1)
+    np.testing.assert_allclose(255 * np.sqrt(disparity), code[:, turned], atol=1)
+
+
 def test_colours_vary_and_stay_in_range(picture):
     rgb = picture(0)[0].astype(np.float32) / 255
     made = [crops.vary_colours(rgb, np.random.default_rng(seed)) for seed in range(30)]
@@ -150,6 +174,8 @@ def test_a_step_is_the_same_whenever_it_is_drawn(photos, settings):
         for step, rgb, disparity in batches(read, chosen, first):
             assert torch.equal(rgb, from_start[step][0])
             assert torch.equal(disparity, from_start[step][1])
+    averages = {float(disparity.mean()) for _, disparity in from_start.values()}
+    assert len(averages) == 8
     assert not torch.equal(from_start[0][0], draw_batch(read, settings(steps=8, batch=3, seed=1), 0)[0])
 
 

@@ -14,9 +14,6 @@ from torch import Tensor
 LABEL_LIMIT = 6.0
 """Very near things have a long tail; a bounded label keeps them from ruling the mean. In mean deviations."""
 
-FOUND_LIMIT = 1e6
-"""Of the answer, for its fit to the label: squares of what is larger would leave float32."""
-
 
 def normalised(disparity: Tensor) -> Tensor:
     """[B, H, W] with median 0 and mean absolute deviation 1 (MiDaS, Eq. 6)."""
@@ -28,7 +25,7 @@ def normalised(disparity: Tensor) -> Tensor:
 
 def aligned(found: Tensor, truth: Tensor) -> Tensor:
     """``found`` scaled and shifted to ``truth`` by least squares, each picture by itself; both [B, H, W]."""
-    x, y = found.flatten(1).clamp(-FOUND_LIMIT, FOUND_LIMIT), truth.flatten(1)
+    x, y = found.flatten(1), truth.flatten(1)
     mean_x, mean_y = x.mean(1, keepdim=True), y.mean(1, keepdim=True)
     covariance = ((x - mean_x) * (y - mean_y)).mean(1, keepdim=True)
     slope = covariance / ((x - mean_x).square().mean(1, keepdim=True) + 1e-4)
