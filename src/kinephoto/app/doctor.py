@@ -7,6 +7,8 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from kinephoto.scene.machine import usable_cores
+
 PACKAGES = (
     *("torch", "numpy", "scipy", "numba", "opencv-python-headless", "pillow", "pillow-heif", "av"),
     *("diffusers", "transformers", "safetensors", "huggingface-hub", "typer", "rich", "pydantic"),
@@ -54,7 +56,7 @@ def _extra(name: str, parts: tuple[str, ...]) -> str:
 def _devices() -> list[str]:
     import torch
 
-    lines = [f"  processor: {_cores()} cores, {_memory()}"]
+    lines = [f"  processor: {usable_cores()} cores, {_memory()}"]
     for index in range(torch.cuda.device_count()):
         lines.append(f"  cuda:{index}: {torch.cuda.get_device_name(index)} (--device cuda)")
     if not torch.cuda.is_available():
@@ -80,9 +82,9 @@ def _weights() -> list[str]:
 
 def _advice() -> list[str]:
     lines = []
-    if _cores() < FEW_CORES:
+    if usable_cores() < FEW_CORES:
         lines.append(
-            f"  {_cores()} cores: large videos take a while; --size 512 is four times as fast as --size 1080."
+            f"  {usable_cores()} cores: large videos take a while; --size 512 is four times as fast as --size 1080."
         )
     available = _available_memory()
     if available is not None and available < LITTLE_MEMORY_BYTES:
@@ -97,10 +99,6 @@ def _renderer_is_compiled() -> bool:
     here = Path(__file__).resolve().parents[1] / "scene" / "__pycache__"
     places = [here, Path(os.environ["NUMBA_CACHE_DIR"])] if "NUMBA_CACHE_DIR" in os.environ else [here]
     return any(next(place.rglob("raster*.nbi"), None) is not None for place in places if place.is_dir())
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _memory() -> str:

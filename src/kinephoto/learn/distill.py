@@ -39,6 +39,7 @@ from kinephoto.scene.depthnet import (
     read_config,
     save_depthnet,
 )
+from kinephoto.scene.machine import usable_device
 
 START_PICTURES, START_PX = 64, 252
 """Crops, and their side, through which the teacher is looked at when the network starts from it."""
@@ -100,7 +101,7 @@ def distill(
         InputError: the photos, the teacher, the start or the state found in ``out`` can't be used, or the
             loss is no longer a number.
     """
-    device = checked_device(settings.device)
+    device = usable_device(settings.device)
     config = config_of(settings, config)
     last = settings.out / "last.pt"
     state = read_state(last, config, device)
@@ -214,20 +215,6 @@ def _train(
             if done > saved:
                 save_state(last, net, average, optimiser, done, seconds)
             raise
-
-
-def checked_device(name: str) -> torch.device:
-    """The device of that name.
-
-    Raises:
-        InputError: this machine has no such device.
-    """
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError):
-        raise InputError(f"This machine can't compute on {name!r}; --device cpu always works.") from None
-    return device
 
 
 def config_of(settings: DistillSettings, config: DepthNetConfig | None = None) -> DepthNetConfig:

@@ -13,12 +13,13 @@ import torch
 from kinephoto.errors import InputError
 from kinephoto.learn.checkpoint import read_state
 from kinephoto.learn.crops import TOKEN_PX, draw_batch
-from kinephoto.learn.distill import checked_device, config_of, optimiser_of, train_step
+from kinephoto.learn.distill import config_of, optimiser_of, train_step
 from kinephoto.learn.distill_settings import DistillSettings
 from kinephoto.learn.labels import TeacherLabels
 from kinephoto.learn.photos import Labelled, label_path, read_labelled, split_of
 from kinephoto.learn.teacher import Teacher
 from kinephoto.scene.depthnet import DepthNet, DepthNetConfig, parameter_count, placed
+from kinephoto.scene.machine import usable_device
 
 SAMPLE, LOOK_AT_MOST = 2, 20
 """Photos that are read for the timing, and how many are tried to get them."""
@@ -30,7 +31,7 @@ def plan(settings: DistillSettings, config: DepthNetConfig | None = None) -> str
     Raises:
         InputError: the run could not begin.
     """
-    device = checked_device(settings.device)
+    device = usable_device(settings.device)
     config = config_of(settings, config)
     state = read_state(settings.out / "last.pt", config)
     first = min(state["step"], settings.steps) if state else 0

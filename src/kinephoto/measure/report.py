@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,8 @@ from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from kinephoto.scene.machine import usable_cores
 
 PACKAGES = (
     "kinephoto",
@@ -33,11 +34,6 @@ def circumstances() -> dict[str, Any]:
         "machine": {"cpu": _cpu_name(), "cores": usable_cores(), "system": platform.system()},
         "versions": {"python": platform.python_version()} | _versions(),
     }
-
-
-def usable_cores() -> int:
-    """The cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _versions() -> dict[str, str]:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from kinephoto.errors import InputError
 from kinephoto.scene.camera import Camera, Pose, projection
+from kinephoto.scene.machine import usable_cores, usable_device
 from kinephoto.scene.values import Hits, Layer, View
 
 if TYPE_CHECKING:
@@ -89,11 +90,11 @@ class Renderer:
             raise InputError(f"There is no rendering engine {engine!r}; there are auto, numba and torch.")
         if threads is not None and threads < 1:
             raise InputError(f"The renderer was given {threads} threads; it needs at least 1.")
-        place = _usable_device(device)
+        place = usable_device(device)
         if engine == "auto":
             engine = "numba" if place.type == "cpu" else "torch"
         self.engine: Engine = engine
-        self.threads = threads or _usable_processors()
+        self.threads = threads or usable_cores()
         self._device = place if engine == "torch" else None
         self._on_compile = on_compile
         from kinephoto.scene.compiled import announcing
@@ -331,24 +332,6 @@ def _finer(camera: Camera, scale: int) -> Camera:
     cx, cy = camera.centre_px
     hw = (camera.hw[0] * scale, camera.hw[1] * scale)
     return Camera(camera.focal_px * scale, (cx * scale, cy * scale), hw)
-
-
-def _usable_device(name: str | torch.device | None) -> torch.device:
-    """A device of torch's, tried out.
-
-    Raises:
-        InputError: torch does not know it, or this machine does not have it.
-    """
-    try:
-        device = torch.device(name or "cpu")
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"torch has no device {str(name)!r} here; 'cpu' is always there.") from error
-    return device
-
-
-def _usable_processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 _pool: ThreadPoolExecutor | None = None

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from kinephoto.errors import InputError
+from kinephoto.scene.machine import usable_cores
 from kinephoto.studio.formats import CODECS, Codec
 
 if TYPE_CHECKING:
@@ -266,7 +267,7 @@ def _add_stream(
     context = stream.codec_context
     context.height, context.width = hw
     context.pix_fmt = codec.pixels
-    context.thread_count = min(_MOST_THREADS, _cores())
+    context.thread_count = min(_MOST_THREADS, usable_cores())
     if codec.pixels.startswith("yuv"):
         context.color_primaries = context.color_trc = context.colorspace = _BT709
         context.color_range = _LIMITED_RANGE
@@ -307,7 +308,3 @@ def _close_quietly(output: av.container.OutputContainer) -> None:
     """Closing writes the end of the file, which fails for the reason that brought us here, or another."""
     with suppress(Exception):
         output.close()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

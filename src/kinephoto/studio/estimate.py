@@ -6,10 +6,11 @@ sum that this machine does now. Expect half to twice: photos differ in how much 
 
 from __future__ import annotations
 
-import os
 import time
 
 import numpy as np
+
+from kinephoto.scene.machine import usable_cores
 
 # Seconds per megapixel, one thread of the machine of the measurements.
 DEPTH_S = 0.6
@@ -33,7 +34,7 @@ def estimate_seconds(
         mode: "world" or "autoregressive".
     """
     megapixels = hw[0] * hw[1] / 1e6
-    workers = min(threads or _cores(), _cores())
+    workers = min(threads or usable_cores(), usable_cores())
     paint = PAINT_S.get(painter, PAINT_S["classical"]) * megapixels
     paintings = PAINTED_VIEWS if mode == "world" else float(frame_count)
     shared = DEPTH_S + frame_count * (RENDER_S * megapixels + ENCODE_S * megapixels)
@@ -66,7 +67,3 @@ def _probe() -> float:
         values = np.sqrt(values * 0.5 + 0.25)
         values = values[::-1].copy()
     return time.perf_counter() - begin
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,35 @@
+"""What this machine computes on: its processors, and the devices that torch finds here."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from kinephoto.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def usable_cores() -> int:
+    """The processors that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def usable_device(name: str | torch.device | None) -> torch.device:
+    """A device of torch's, tried out; the processor when None.
+
+    Raises:
+        InputError: torch does not know it, or this machine does not have it.
+    """
+    import torch
+
+    try:
+        device = torch.device(name or "cpu")
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        # torch raises the first for names and devices it has not, the others where it was built without them.
+        raise InputError(
+            f"This machine can't compute on {str(name)!r}: torch has no device {str(name)!r} here; 'cpu' is always there."
+        ) from error
+    return device
