@@ -23,6 +23,7 @@ from kinephoto.measure.methods import depth_sources
 from kinephoto.measure.photos import read_manifest, read_rgb
 from kinephoto.measure.report import markdown_table, write_results
 from kinephoto.measure.scenes import read_scenes
+from kinephoto.scene.edges import sharpen
 
 COLUMNS = {
     "teacher": ("correlation", "correlation_median", "relative_error"),
@@ -46,7 +47,7 @@ def main() -> None:
         kept = disparity_of
         if options.cache and name.startswith("teacher"):
             kept = depth_sources.cached(disparity_of, options.cache / name)
-        scores[name] = evaluate_depth(kept, photos, scenes, sharpener())
+        scores[name] = evaluate_depth(kept, photos, scenes, sharpen)
         if options.photos and name != "plane":
             timings[name] = seconds_per_photo(disparity_of, photos[0].folder / photos[0].path)
     tables = {name: summary(found) for name, found in scores.items()}
@@ -88,15 +89,6 @@ def chosen_methods(options: argparse.Namespace) -> dict[str, depth_sources.Dispa
         for side in options.teacher_sides:
             methods[f"teacher-{side}"] = depth_sources.transformers_folder(options.teacher, side)
     return methods
-
-
-def sharpener():
-    """kinephoto's own edge sharpening, or None in a version without it."""
-    try:
-        from kinephoto.scene.depth import sharpen
-    except ImportError:
-        return None
-    return sharpen
 
 
 def seconds_per_photo(disparity_of: depth_sources.DisparityOf, path: Path, runs: int = 7) -> dict[str, float]:

@@ -19,6 +19,7 @@ from kinephoto.measure.methods import depth_sources, fills
 from kinephoto.measure.report import markdown_table, write_results
 from kinephoto.measure.scenes import read_scenes
 from kinephoto.measure.views import PAPER_HW, default_warp, evaluate_views, read_pairs, summary
+from kinephoto.scene.edges import sharpen
 
 METRICS = ("psnr", "ssim", "psnr_visible", "psnr_hole", "hole_share")
 
@@ -28,7 +29,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     pairs = read_pairs(options.pairs)
     scenes = {scene.name: scene for scene in read_scenes(options.scenes, sorted({p.scene for p in pairs}))}
-    sharpen = None if options.raw_edges else sharpener()
+    sharpening = None if options.raw_edges else sharpen
     scores = []
     for depth_name, disparity_of in depth_methods(options).items():
         found = evaluate_views(
@@ -38,17 +39,17 @@ def main() -> None:
             fill_methods(),
             default_warp(),
             None if options.native else PAPER_HW,
-            sharpen,
+            sharpening,
         )
         tables = summary(found)
         print(
-            f"\n**depth: {depth_name}**, {'sharpened' if sharpen else 'as it is'}\n\n{as_markdown(tables)}",
+            f"\n**depth: {depth_name}**, {'sharpened' if sharpening else 'as it is'}\n\n{as_markdown(tables)}",
             flush=True,
         )
         scores.append(
             {
                 "depth": depth_name,
-                "sharpened": sharpen is not None,
+                "sharpened": sharpening is not None,
                 "methods": tables,
                 "rows": [asdict(score) for score in found],
             }
@@ -102,15 +103,6 @@ def fill_methods() -> dict[str, fills.Fill]:
     except (ImportError, InputError) as error:
         print(f"Without the classical painter: {error}")
     return methods
-
-
-def sharpener():
-    """kinephoto's own edge sharpening, or None in a version without it."""
-    try:
-        from kinephoto.scene.depth import sharpen
-    except ImportError:
-        return None
-    return sharpen
 
 
 def as_markdown(tables: dict) -> str:

@@ -40,7 +40,6 @@ def pages(repository: Path) -> list[Path]:
 def test_the_snippet_runs_as_it_stands(
     repository: Path, example_photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("kinephoto.studio.animate", reason="the studio has no films yet")
     (snippet,) = blocks((repository / "README.md").read_text(encoding="utf-8"), "python")
     monkeypatch.chdir(tmp_path)
     with Image.open(example_photo) as photo:
@@ -64,7 +63,6 @@ def test_the_snippet_is_the_same_everywhere(repository: Path) -> None:
 
 
 def test_every_command_and_flag_that_is_shown_exists(repository: Path) -> None:
-    pytest.importorskip("kinephoto.app.cli", reason="there is no command line yet")
     shown: dict[tuple[str, ...], set[str]] = {}
     for page in pages(repository):
         for words in commands(page.read_text(encoding="utf-8")):

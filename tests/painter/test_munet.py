@@ -11,6 +11,8 @@ from diffusers import UNet2DConditionModel
 from kinephoto.errors import InputError
 from kinephoto.painter.munet import MUNet
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 VARIANTS = ["meb", "no-mask", "cross-fusion", "concat"]
 LOOKS_AT_MASK = ["meb", "cross-fusion", "concat"]
 
@@ -26,15 +28,6 @@ SMALL = {
 }
 # The configuration published with Stable Diffusion 1.4 and 1.5, where it differs from the defaults.
 STABLE_DIFFUSION = {"sample_size": 64, "cross_attention_dim": 768, "attention_head_dim": 8}
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Networks so small gain nothing by a second one, and on a busy machine wait for it."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def small_unet(**changes) -> UNet2DConditionModel:

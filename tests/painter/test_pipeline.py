@@ -28,18 +28,12 @@ from kinephoto.painter.pipeline import MUNetPipeline, composited, latent_mask
 from kinephoto.painter.sampling import Canvas, Sampler, windows
 
 # diffusers' Heun does this when it is made, Euler when timesteps are set.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+]
 
 SCHEDULERS = [DDPMScheduler, DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler]
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Networks so small gain nothing by a second one, and on a busy machine wait for it."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def generator(seed: int = 0) -> torch.Generator:

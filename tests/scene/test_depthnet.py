@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -23,6 +22,8 @@ from kinephoto.scene.depthnet import (
     save_depthnet,
 )
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 TINY = DepthNetConfig(
     dim=32,
     blocks=2,
@@ -34,15 +35,6 @@ TINY = DepthNetConfig(
     token_short_side_px=56,
     input_short_side_px=64,
 )
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Two threads would only wait for each other over such small networks."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture
@@ -241,8 +233,6 @@ def test_pickled_weights_are_never_loaded(tmp_path):
 
 
 def test_the_weights_in_the_package_are_of_the_default_network():
-    if not builtin_weights().is_file():
-        pytest.skip("the package's weights are not there yet")
     assert read_config(builtin_weights()) == DepthNetConfig()
     weights = load_depthnet(builtin_weights()).state_dict().values()
     assert all(bool(torch.isfinite(value).all()) for value in weights)

@@ -18,19 +18,12 @@ from kinephoto.scene.mesh import SEGMENT, Mesh, corner_mesh
 from kinephoto.scene.reference import FARTHEST_SUBPIXEL, LARGEST_FRACTION, SUBPIXELS
 from kinephoto.scene.values import Hits
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 FARTHEST_PX = FARTHEST_SUBPIXEL / SUBPIXELS
 
 UPPER_TRIANGLE = np.add.outer(np.arange(4), np.arange(4)) < 3
 """What triangle (0, 1, 2) of a quad of 4 × 4 pixels covers; centres on the diagonal are the other's."""
-
-
-@pytest.fixture(autouse=True)
-def torch_in_one_thread():
-    """Pictures here are small: torch's threads would only wait for each other, for long on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(params=["reference", "raster", "twin"])

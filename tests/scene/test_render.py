@@ -21,16 +21,9 @@ from kinephoto.scene.reference import FARTHEST_SUBPIXEL, SUBPIXELS
 from kinephoto.scene.render import LARGEST_VIEW_PX, Renderer, cycle
 from kinephoto.scene.values import Layer, View
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 HOME = Pose.identity()
-
-
-@pytest.fixture(autouse=True)
-def torch_in_one_thread():
-    """Pictures here are small: torch's threads would only wait for each other, for long on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def camera_of(hw: tuple[int, int]) -> Camera:

@@ -101,7 +101,7 @@ def animate(
         )
     say(
         f"{made.video.path}: {made.video.seconds:g} s, {made.video.hw[1]}×{made.video.hw[0]}, "
-        f"{made.video.bytes / 1e6:.1f} MB; depth: {world.depth.source if world.depth else 'given'}; "
+        f"{made.video.bytes / 1e6:.1f} MB; depth: {world.depth_name}; "
         f"at most {made.invented_most:.1%} of a frame is invented.",
         quiet,
     )
@@ -175,7 +175,7 @@ def preview(
     trajectory = world.trajectory
     say(
         f"{target}: amount {trajectory.rig.amount:.3f}, safe up to {trajectory.safe_amount:.3f}, "
-        f"largest hole {trajectory.hole_share:.1%}; depth: {world.depth.source if world.depth else 'given'}.",
+        f"largest hole {trajectory.hole_share:.1%}; depth: {world.depth_name}.",
         quiet,
     )
 

@@ -113,13 +113,6 @@ def normalised(disparity: Disparity, floor: float = FLOOR) -> Tensor:
     return torch.from_numpy(np.clip(scaled, floor, LARGEST_DISPARITY).astype(np.float32))
 
 
-def sharpen(disparity: Tensor, rgb: Tensor) -> Tensor:
-    """See ``kinephoto.scene.edges.sharpen``."""
-    from kinephoto.scene.edges import sharpen as sharpened
-
-    return sharpened(disparity, rgb)
-
-
 def read_disparity(path: str | Path) -> Disparity:
     """A depth map from a file: near is white; an npy array is taken as disparity, near is large.
 
@@ -155,18 +148,6 @@ def disparity_from_array(values: np.ndarray | Tensor, name: str = "array") -> Di
             f"The depth map {name} holds {bad} values that are not finite numbers; mend them first."
         )
     return Disparity(torch.from_numpy(np.ascontiguousarray(array)), source=name)
-
-
-class Builtin:
-    """The network that comes with kinephoto."""
-
-    def __init__(self, device: str | None = None) -> None:
-        self._device = device or "cpu"
-
-    def disparity(self, rgb: Tensor) -> Disparity:
-        from kinephoto.scene.depthnet import load_builtin
-
-        return Disparity(load_builtin(self._device).disparity(rgb), source="builtin")
 
 
 def _raw(photo: Photo, source: Any, device: str | None, offline: bool) -> tuple[Disparity, bool]:
@@ -205,7 +186,9 @@ def _auto(photo: Photo, device: str | None, offline: bool) -> tuple[Disparity, b
 
 
 def _builtin(photo: Photo, device: str | None, offline: bool) -> tuple[Disparity, bool]:
-    return Builtin(device).disparity(photo.rgb), True
+    from kinephoto.scene.depthnet import load_builtin
+
+    return Disparity(load_builtin(device or "cpu").disparity(photo.rgb), source="builtin"), True
 
 
 def _embedded(photo: Photo, device: str | None, offline: bool) -> tuple[Disparity, bool]:
@@ -215,9 +198,8 @@ def _embedded(photo: Photo, device: str | None, offline: bool) -> tuple[Disparit
             f"{photo.capture.name} brings no depth: there is none in the file and no "
             f"{Path(photo.capture.name).stem}_depth.png beside it."
         )
-    metric = getattr(photo.capture, "embedded_metric", False)
     # A phone's depth is small and soft, like a network's.
-    return Disparity(values, metric, "embedded"), True
+    return Disparity(values, photo.capture.embedded_metric, "embedded"), True
 
 
 def _transformers(name: str | Path, photo: Photo, device: str | None, offline: bool) -> Disparity:

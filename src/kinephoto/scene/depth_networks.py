@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kinephoto.errors import InputError
+from kinephoto.scene.depthnet import RGB_DEVIATION, RGB_MEAN
 from kinephoto.scene.values import Disparity
 
 # Free for any use (Apache-2.0), the best first; "auto" takes the first that is in the cache already.
@@ -44,12 +45,21 @@ class TransformersDepth:
         name: "owner/name" on the hub, or a folder with config.json and model.safetensors.
         device: such as "cuda"; None is the processor.
         offline: take the hub's from the cache only.
+        short_side_px: what it sees of a photo; rounded to what it takes.
 
     Raises:
         InputError: it can't be loaded; the message says what to do.
     """
 
-    def __init__(self, name: str | Path, *, device: str | None = None, offline: bool = False) -> None:
+    def __init__(
+        self,
+        name: str | Path,
+        *,
+        device: str | None = None,
+        offline: bool = False,
+        short_side_px: int = SHORT_SIDE_PX,
+    ) -> None:
+        self._short_side_px = short_side_px
         self.name = f"folder {Path(name).name}" if Path(name).is_dir() else f"hub:{name}"
         self._device = device or "cpu"
         self._model, self._mean, self._deviation, self._multiple = _loaded(str(name), self._device, offline)
@@ -78,7 +88,7 @@ class TransformersDepth:
         ):
             # Without a backbone of its own kind this network only counts in squares.
             return self._model.config.image_size, self._model.config.image_size
-        scale = SHORT_SIDE_PX / min(hw)
+        scale = self._short_side_px / min(hw)
         height, width = (max(1, round(side * scale / self._multiple)) * self._multiple for side in hw)
         return height, width
 
@@ -98,7 +108,7 @@ class TransformersDepth:
 
 @lru_cache(maxsize=2)
 def _loaded(name: str, device: str, offline: bool) -> tuple[Any, Tensor, Tensor, int]:
-    from transformers import AutoImageProcessor, AutoModelForDepthEstimation
+    from transformers import AutoModelForDepthEstimation
     from transformers.utils import logging
 
     logging.disable_progress_bar()
@@ -110,13 +120,7 @@ def _loaded(name: str, device: str, offline: bool) -> tuple[Any, Tensor, Tensor,
     except Exception as error:  # transformers, the hub and safetensors each raise kinds of their own
         raise InputError(_sentence(name, offline, error)) from error
     model = model.eval().requires_grad_(False).to(device)
-    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
-    deviation: tuple[float, ...] = (0.229, 0.224, 0.225)
-    try:
-        processor = AutoImageProcessor.from_pretrained(name, local_files_only=local)
-        mean, deviation = tuple(processor.image_mean), tuple(processor.image_std)
-    except Exception:
-        mean, deviation = _processor_file(name, local) or (mean, deviation)
+    mean, deviation = _processor_file(name, local) or (RGB_MEAN, RGB_DEVIATION)
     means = [torch.tensor(values).view(3, 1, 1) for values in (mean, deviation)]
     return model, means[0], means[1], _multiple(model.config)
 
@@ -133,7 +137,7 @@ def _processor_file(name: str, local: bool) -> tuple[tuple[float, ...], tuple[fl
         path = place if folder.is_dir() else Path(hf_hub_download(name, place.name, local_files_only=local))
         values = json.loads(path.read_text(encoding="utf-8"))
         return tuple(values["image_mean"]), tuple(values["image_std"])
-    except Exception:
+    except (OSError, KeyError, TypeError, ValueError):  # not there, or not what it should be
         return None
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -58,6 +60,7 @@ def fitted(path: Path, layer: Layer, threads: int | None = None) -> Trajectory:
     rig = rig_for(small.camera, small.disparity.numpy(), path.focus, MOST_AUTO)
     renderer = Renderer([small], threads=threads)
 
+    @cache
     def holes(amount: float) -> float:
         moved = Rig(rig.camera, amount, rig.focus_px, rig.focus_disparity)
         return largest_hole(renderer, path, moved)
@@ -80,7 +83,7 @@ def largest_hole(renderer: Renderer, path: Path, rig: Rig) -> float:
     return max(shares)
 
 
-def _largest_safe(holes, max_hole: float) -> float:
+def _largest_safe(holes: Callable[[float], float], max_hole: float) -> float:
     """Bisection; holes grow with the amount but for a pixel here and there."""
     if holes(MOST_AUTO) <= max_hole:
         return MOST_AUTO

@@ -60,6 +60,11 @@ class World:
             raise InputError("A world has at least the photo's layer; got none.")
 
     @property
+    def depth_name(self) -> str:
+        """Who made the depth, in words."""
+        return self.depth.source if self.depth else "given"
+
+    @property
     def camera(self) -> Camera:
         """The photo's."""
         return self.layers[0].camera

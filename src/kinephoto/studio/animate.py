@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -256,11 +255,11 @@ def hw_of(hw: tuple[int, int], size: int | None) -> tuple[int, int]:
     Raises:
         InputError: the size is out of range.
     """
-    short = min(min(hw), DEFAULT_SHORT_SIDE_PX) if size is None else size
-    if not SIZE_RANGE[0] <= short <= SIZE_RANGE[1] and size is not None:
+    if size is not None and not SIZE_RANGE[0] <= size <= SIZE_RANGE[1]:
         raise InputError(
             f"The size is {size} px; the short side goes from {SIZE_RANGE[0]} to {SIZE_RANGE[1]}."
         )
+    short = size or min(*hw, DEFAULT_SHORT_SIDE_PX)
     scale = short / min(hw)
     height, width = (max(2, 2 * round(side * scale / 2)) for side in hw)
     return height, width
@@ -408,8 +407,3 @@ def _frames_from_frames(
         yield Frame(rgb, index, invented[0])
         everywhere = torch.ones(camera.hw, dtype=torch.bool)
         last = Layer(rgb, disparity, everywhere, camera, pose)
-
-
-def default_output(photo: FilePath) -> FilePath:
-    """Where a film of this photo goes when nothing is said: beside it, as mp4."""
-    return photo.with_suffix(".mp4")

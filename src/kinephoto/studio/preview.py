@@ -44,7 +44,7 @@ def preview(photo: Photo, settings: MoveSettings, stages: Stages | None = None) 
     pictures = [layer.rgb, colour_depth(Disparity(layer.disparity))]
     labels = [
         f"photo ({photo.camera.hw[1]}×{photo.camera.hw[0]})",
-        f"depth: {_source(world)}, near is bright",
+        f"depth: {world.depth_name}, near is bright",
     ]
     for time in TIMES:
         view = renderer.render(
@@ -58,7 +58,3 @@ def preview(photo: Photo, settings: MoveSettings, stages: Stages | None = None) 
 def _marked(view: View) -> Tensor:
     pink = torch.tensor(HOLE_COLOUR)[:, None, None]
     return torch.where(view.known, view.rgb, pink).clamp(0, 1)
-
-
-def _source(world: World) -> str:
-    return world.depth.source if world.depth else "given"

@@ -5,20 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-
-from kinephoto.errors import InputError
 
 # Near is large, any size with the photo's aspect, known up to scale and shift.
 DisparityOf = Callable[[Tensor], Tensor]
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 
 
 def constant_plane(rgb: Tensor) -> Tensor:
@@ -40,37 +33,16 @@ def weights_file(path: Path, device: str = "cpu") -> DisparityOf:
     return load_depthnet(path, device).disparity
 
 
-def transformers_folder(folder: Path, short_side_px: int, multiple_px: int = 14) -> DisparityOf:
-    """A depth network saved for transformers, run as Depth Anything is.
-
-    Bicubic to ``short_side_px``, both sides multiples of ``multiple_px``, ImageNet's mean and deviation.
+def transformers_folder(folder: Path, short_side_px: int) -> DisparityOf:
+    """A depth network saved for transformers, which sees photos at ``short_side_px``.
 
     Raises:
         InputError: the folder holds no such network.
     """
-    from transformers import AutoModelForDepthEstimation
+    from kinephoto.scene.depth_networks import TransformersDepth
 
-    try:
-        network = AutoModelForDepthEstimation.from_pretrained(folder, local_files_only=True).eval()
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder} holds no depth network that transformers loads ({error}).") from None
-    mean = torch.tensor(IMAGENET_MEAN).view(3, 1, 1)
-    deviation = torch.tensor(IMAGENET_DEVIATION).view(3, 1, 1)
-
-    @torch.inference_mode()
-    def disparity(rgb: Tensor) -> Tensor:
-        hw = _sides(tuple(rgb.shape[1:]), short_side_px, multiple_px)
-        small = F.interpolate(rgb[None], hw, mode="bicubic", align_corners=False, antialias=True).clamp(0, 1)
-        output: Any = network(pixel_values=(small - mean) / deviation)
-        return output.predicted_depth[0].float()
-
-    return disparity
-
-
-def _sides(hw: tuple[int, ...], short_side_px: int, multiple_px: int) -> tuple[int, int]:
-    scale = short_side_px / min(hw)
-    height, width = (max(1, round(side * scale / multiple_px)) * multiple_px for side in hw)
-    return height, width
+    network = TransformersDepth(folder, short_side_px=short_side_px)
+    return lambda rgb: network.disparity(rgb).values
 
 
 def cached(disparity_of: DisparityOf, folder: Path) -> DisparityOf:
