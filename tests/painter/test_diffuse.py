@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kinephoto.painter.diffuse import continue_from_farther_side, push_pull
+from kinephoto.painter.diffuse import continue_from_farther_side, push_pull, push_pull_holes
 from kinephoto.painter.pyramid import Level, halve
 from kinephoto.painter.seam import fade_into_hole
 
@@ -69,3 +69,24 @@ def test_a_mismatch_dies_away_and_does_not_cross_a_silhouette():
     assert field[19] > 0.6 and (np.diff(field[10:20]) > 0).all(), "largest at the farther bank"
     # 0.3: the solver stops early and is too high far from the bank; from the silhouette would come 0.7.
     assert field[10] < 0.3, "nothing comes from the silhouette"
+
+
+@pytest.mark.parametrize("hw", [(200, 330), (512, 682)])
+def test_small_holes_get_what_the_whole_picture_would_give_them(hw: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    values = rng.random((*hw, 3), dtype=np.float32)
+    known = np.ones(hw, bool)
+    for y, x in [(0, 0), (hw[0] - 1, hw[1] - 1), (63, 64), (100, 127), (100, 128), (150, 190)]:
+        known[y, x] = False
+    known[64:67, 30:35] = False  # as large as a film leaves them, and then some
+    whole = push_pull(values, known.astype(np.float32))
+    found = push_pull_holes(values, known)
+    # Half of an odd side is not exactly half, so the whole picture's blocks drift by parts of a pixel.
+    assert np.abs(found - whole).max() < 1 / 255
+    assert np.array_equal(found[known], values[known])
+
+
+def test_large_holes_are_filled_with_the_whole_picture_in_view() -> None:
+    values = np.random.default_rng(1).random((128, 192, 3), dtype=np.float32)
+    known = np.random.default_rng(2).random((128, 192)) > 0.5
+    assert np.array_equal(push_pull_holes(values, known), push_pull(values, known.astype(np.float32)))

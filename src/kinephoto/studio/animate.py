@@ -16,7 +16,7 @@ from torch import Tensor
 
 from kinephoto.errors import InputError
 from kinephoto.painter import get_painter, paint_holes
-from kinephoto.painter.diffuse import push_pull
+from kinephoto.painter.diffuse import push_pull_holes
 from kinephoto.scene.camera import Camera, Pose
 from kinephoto.scene.depth import FLOOR, estimate_depth
 from kinephoto.scene.fit import Trajectory, fitted
@@ -385,7 +385,7 @@ def _closed(view: View) -> Tensor:
     if bool(view.known.all()):
         return view.rgb
     values = view.rgb.permute(1, 2, 0).cpu().numpy()
-    filled = push_pull(values, view.known.cpu().numpy().astype(np.float32))
+    filled = push_pull_holes(values, view.known.cpu().numpy())
     return torch.from_numpy(filled).permute(2, 0, 1).contiguous()
 
 
