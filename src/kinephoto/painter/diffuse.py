@@ -37,8 +37,8 @@ def push_pull_holes(values: np.ndarray, known: np.ndarray) -> np.ndarray:
     """``push_pull`` of a picture whose holes are few and small, without a look at the rest of it.
 
     Only the tiles that hold a hole are filled, each with its eight neighbours in view. Tiles begin where the
-    pyramid's blocks do, so that a hole much smaller than a tile gets what the whole picture would give it, to less than an
-    eight-bit step.
+    pyramid's blocks do, so that a hole much smaller than a tile gets what the whole picture would give it, to
+    less than an eight-bit step.
 
     Args:
         values: [H, W, C] float32.

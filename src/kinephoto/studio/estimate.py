@@ -1,7 +1,8 @@
 """How long a film will take, told before the work starts.
 
-The costs were measured on two cores of a cloud machine (`benchmarks/animate.py`) and are scaled by a short
-sum that this machine does now. Expect half to twice: photos differ in how much has to be painted.
+The costs are those that ``--report`` gave for four films of 0.26 to 0.69 megapixels on two cores of a cloud
+machine, and are scaled by a short sum that this machine does now. For these the estimate is within a fifth;
+expect half to twice, since photos differ in how much has to be painted.
 """
 
 from __future__ import annotations
@@ -12,14 +13,13 @@ import numpy as np
 
 from kinephoto.scene.machine import usable_cores
 
-# Seconds per megapixel, one thread of the machine of the measurements.
-DEPTH_S = 0.6
-RENDER_S = 0.11
-ENCODE_S = 0.035
-PAINT_S = {"classical": 4.5, "opencv:telea": 0.4, "opencv:ns": 0.4}
+# Seconds of one core of that machine: per megapixel and frame, per megapixel and painting, and once.
+FILM_S = 0.30
+PAINT_S = {"classical": 2.5, "opencv:telea": 1.1, "opencv:ns": 1.1}
 PAINTED_VIEWS = 3.0
-FIXED_S = 2.0
-PROBE_S = 0.0145
+DEPTH_S = 2.2
+FIXED_S = 2.9  # Python, torch and the renderer's compiled code starting, and ending
+PROBE_S = 0.0053
 """What ``_probe`` takes there."""
 
 
@@ -37,7 +37,7 @@ def estimate_seconds(
     workers = min(threads or usable_cores(), usable_cores())
     paint = PAINT_S.get(painter, PAINT_S["classical"]) * megapixels
     paintings = PAINTED_VIEWS if mode == "world" else float(frame_count)
-    shared = DEPTH_S + frame_count * (RENDER_S * megapixels + ENCODE_S * megapixels)
+    shared = DEPTH_S + frame_count * FILM_S * megapixels
     return FIXED_S + _slowness() * (paintings * paint + shared / workers)
 
 
