@@ -1,7 +1,7 @@
 """How long a film will take, told before the work starts.
 
 The costs are those that ``--report`` gave for four films of 0.26 to 0.69 megapixels on two cores of a cloud
-machine, and are scaled by a short sum that this machine does now. For these the estimate is within a fifth;
+machine, and are scaled by a short sum that this machine does now. For these the estimate is within a third;
 expect half to twice, since photos differ in how much has to be painted.
 """
 
