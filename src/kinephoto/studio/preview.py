@@ -43,7 +43,7 @@ def preview(photo: Photo, settings: MoveSettings, stages: Stages | None = None) 
     layer = world.layers[0]
     pictures = [layer.rgb, colour_depth(Disparity(layer.disparity))]
     labels = [
-        f"photo ({photo.camera.hw[1]}×{photo.camera.hw[0]})",
+        f"photo ({photo.camera.hw[1]} x {photo.camera.hw[0]})",
         f"depth: {world.depth_name}, near is bright",
     ]
     for time in TIMES:
