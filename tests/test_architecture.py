@@ -15,7 +15,7 @@ MAY_IMPORT = {
     "painter": set(),
     "learn": {"scene", "painter"},
     "studio": {"scene", "painter"},
-    "measure": {"scene", "painter", "studio"},
+    "measure": {"scene", "painter", "studio", "learn"},
     "app": {"scene", "painter", "learn", "studio", "measure"},
 }
 USES_PUBLIC_NAMES = {"measure", "app"}

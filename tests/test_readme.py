@@ -66,7 +66,7 @@ def test_every_command_and_flag_that_is_shown_exists(repository: Path) -> None:
     shown: dict[tuple[str, ...], set[str]] = {}
     for page in pages(repository):
         for words in commands(page.read_text(encoding="utf-8")):
-            verbs = tuple(words[1:3] if words[1] == "train" else words[1:2])
+            verbs = tuple(words[1:3] if words[1] in ("train", "evaluate", "models") else words[1:2])
             shown.setdefault(verbs, set()).update(FLAG.findall(" ".join(words)))
     assert ("animate",) in shown
     for verbs, flags in shown.items():

@@ -9,10 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
+from kinephoto.app.evaluate import evaluate
+from kinephoto.app.models import models
 from kinephoto.app.options import with_settings
-from kinephoto.app.show import bar, say
+from kinephoto.app.show import bar, leave, say
+from kinephoto.app.train import train
 from kinephoto.errors import InputError
-from kinephoto.learn.distill_settings import DistillSettings
 from kinephoto.studio.settings import AnimateSettings, MoveSettings
 
 EXAMPLES = """
@@ -36,8 +38,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-train = typer.Typer(help="Train the networks that come with kinephoto.", no_args_is_help=True)
 app.add_typer(train, name="train")
+app.add_typer(models, name="models")
+app.add_typer(evaluate, name="evaluate")
 
 PhotoArgument = Annotated[Path, typer.Argument(metavar="PHOTO", help="The photo, or - for standard input.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing unless something is wrong.")]
@@ -180,48 +183,6 @@ def preview(
     )
 
 
-@train.command("depth")
-@with_settings(DistillSettings)
-def train_depth(
-    *,
-    settings: DistillSettings,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done and how long; do nothing.")
-    ] = False,
-    quiet: Quiet = False,
-) -> None:
-    """Distil the built-in depth network from a teacher's disparities; the same command goes on where it stopped."""
-    if dry_run:
-        from kinephoto.learn.plan import plan
-
-        print(plan(settings))
-        return
-    from kinephoto.learn.distill import distill
-
-    skipped = 0
-    run = distill(settings)
-    try:
-        with bar(quiet) as progress:
-            for state in run:
-                skipped = state.skipped
-                if progress is not None:
-                    progress(state.stage, state.step / state.steps)
-                if state.note:
-                    say(f"Note: {state.note}", quiet)
-                if state.held_out is not None:
-                    say(
-                        f"step {state.step}: loss {state.loss:.3f}, held-out correlation {state.held_out:.4f}",
-                        quiet,
-                    )
-    except KeyboardInterrupt:
-        del run  # which keeps its state where it stands
-        _leave("Stopped; the same command goes on from here.", 130)
-    say(
-        f"{settings.out / 'depth.safetensors'}: {settings.steps} steps; {skipped} photos could not be used.",
-        quiet,
-    )
-
-
 @app.command()
 def doctor() -> None:
     """Say what is installed, on what it can compute, and what will be slow here and why."""
@@ -238,26 +199,21 @@ def main() -> None:
     try:
         app()
     except InputError as error:
-        _leave(f"Error: {error}", 2)
+        leave(f"Error: {error}", 2)
     except KeyboardInterrupt:
-        _leave("Cancelled; nothing was written.", 130)
+        leave("Cancelled; nothing was written.", 130)
     except MemoryError:
-        _leave("Error: there is not enough memory; a smaller --size needs less.", 1)
+        leave("Error: there is not enough memory; a smaller --size needs less.", 1)
     except BrokenPipeError:
         sys.exit(1)
     except Exception as error:
         if os.environ.get("KINEPHOTO_TRACEBACK"):
             raise
-        _leave(
+        leave(
             f"Error: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}\nThis is a fault of "
             "kinephoto; KINEPHOTO_TRACEBACK=1 shows where. Please report it.",
             1,
         )
-
-
-def _leave(text: str, code: int) -> None:
-    say(text)
-    sys.exit(code)
 
 
 def _read(photo: Path, settings: MoveSettings) -> Any:

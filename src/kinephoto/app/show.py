@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 STAGES = {
     "depth": "Looking at depth",
@@ -61,3 +62,9 @@ def bar(quiet: bool) -> Iterator[Callable[[str, float], None] | None]:
             progress.update(tasks[stage], completed=share)  # type: ignore[arg-type]
 
         yield update
+
+
+def leave(text: str, code: int) -> NoReturn:
+    """Say why, and end the program."""
+    say(text)
+    sys.exit(code)

@@ -14,7 +14,7 @@ import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from kinephoto.learn.checkpoint import interrupt_waits, read_state, save_state
 from kinephoto.learn.compress import start_from_teacher
 from kinephoto.learn.crops import TOKEN_PX, batches, random_crop
 from kinephoto.learn.distill_settings import DistillSettings
-from kinephoto.learn.labels import TeacherLabels
+from kinephoto.learn.labels import Labeller, TeacherLabels
 from kinephoto.learn.losses import distill_loss, feature_loss
 from kinephoto.learn.photos import Labelled, Skipped, check_few_bad, read_all, split_of
 from kinephoto.learn.teacher import Teacher
@@ -43,6 +43,16 @@ from kinephoto.scene.machine import usable_device
 
 START_PICTURES, START_PX = 64, 252
 """Crops, and their side, through which the teacher is looked at when the network starts from it."""
+
+
+class ReadsPhotos(Protocol):
+    """Settings of a run on a folder of photos."""
+
+    @property
+    def photos(self) -> Path: ...
+
+    @property
+    def out(self) -> Path: ...
 
 
 @dataclass(frozen=True)
@@ -118,7 +128,7 @@ def distill(
         torch.set_num_threads(threads)
 
 
-def read_photos(settings: DistillSettings, teacher: Teacher | None) -> Generator[Progress, None, PhotoSet]:
+def read_photos(settings: ReadsPhotos, teacher: Labeller | None) -> Generator[Progress, None, PhotoSet]:
     """Read the photos, with labels; yields for each and returns the ``PhotoSet``.
 
     Raises:

@@ -3,18 +3,52 @@
 from __future__ import annotations
 
 import hashlib
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
+from typing import Protocol
 
 import numpy as np
 import torch
 from PIL import Image
 
 from kinephoto.learn.checkpoint import written_whole
-from kinephoto.learn.teacher import Teacher
+from kinephoto.scene.depthnet import DepthNet, builtin_weights, load_depthnet
 
 QUALITY = 95
 """Of the AVIF file."""
+
+
+class Labeller(Protocol):
+    """Whoever can say how near things are: the teacher, or the built-in network.
+
+    Attributes:
+        fingerprint: of its weights; another one has another.
+    """
+
+    @property
+    def fingerprint(self) -> bytes: ...
+
+    def disparity(self, rgb: torch.Tensor) -> torch.Tensor:
+        """[3, H, W] in [0, 1] to [H, W] float32, near is large, up to scale and shift."""
+        ...
+
+
+class BuiltinDepth:
+    """The built-in depth network as a labeller."""
+
+    @cached_property
+    def fingerprint(self) -> bytes:
+        """Of the weights' file."""
+        return hashlib.sha256(builtin_weights().read_bytes()).digest()
+
+    def disparity(self, rgb: torch.Tensor) -> torch.Tensor:
+        """[3, H, W] in [0, 1] to [H, W] float32, near is large."""
+        return self._net.disparity(rgb)
+
+    @cached_property
+    def _net(self) -> DepthNet:
+        return load_depthnet(builtin_weights())
 
 
 class TeacherLabels:
@@ -25,7 +59,7 @@ class TeacherLabels:
         folder: made when the first label is; None keeps nothing.
     """
 
-    def __init__(self, teacher: Teacher, folder: Path | None) -> None:
+    def __init__(self, teacher: Labeller, folder: Path | None) -> None:
         self._teacher = teacher
         self._folder = folder
         self._one_at_a_time = Lock()

@@ -64,7 +64,7 @@ def plan(settings: DistillSettings, config: DepthNetConfig | None = None) -> str
         f"{min(with_features, settings.steps)} also match the teacher's features.",
         f"{first} of these steps are done already." if first else "",
         f"A network of {parameter_count(DepthNet(config)) / 1e6:.2f} million weights; it starts from: {settings.init}.",
-        f"About {_in_words(seconds)} on {settings.device} ({featured_s:.2g} s a step with the teacher's features, "
+        f"About {in_words(seconds)} on {settings.device} ({featured_s:.2g} s a step with the teacher's features, "
         f"{plain_s:.2g} s without).",
         "Nothing has been written.",
     ]
@@ -128,7 +128,8 @@ def _relative_costs(settings: DistillSettings) -> np.ndarray:
     return areas / areas[settings.steps // 2]
 
 
-def _in_words(seconds: float) -> str:
+def in_words(seconds: float) -> str:
+    """Roughly, as a person would say it."""
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     if seconds < 90 * 60:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
@@ -39,25 +40,56 @@ class Painter(Protocol):
         ...
 
 
-def _classical(variant: str, device: str | None, offline: bool) -> Painter:
+@dataclass(frozen=True)
+class Options:
+    """What the door hands on to painters that use a network.
+
+    Attributes:
+        device: see ``get_painter``; so are the others.
+        offline: never touch the network.
+        steps: None is the painter's own default.
+        guidance: 0 is the plain model.
+    """
+
+    device: str | None = None
+    offline: bool = False
+    steps: int | None = None
+    guidance: float = 0.0
+
+
+def _classical(variant: str, options: Options) -> Painter:
     from kinephoto.painter.classical import ClassicalPainter
 
     return ClassicalPainter()
 
 
-def _opencv(variant: str, device: str | None, offline: bool) -> Painter:
+def _opencv(variant: str, options: Options) -> Painter:
     from kinephoto.painter.opencv import OpenCVPainter
 
     return OpenCVPainter(variant)  # type: ignore[arg-type]  # the door has checked the variant
 
 
+def _sd(variant: str, options: Options) -> Painter:
+    from kinephoto.painter.networks import StableDiffusionPainter
+
+    return StableDiffusionPainter(variant, **vars(options))
+
+
+def _hub(variant: str, options: Options) -> Painter:
+    from kinephoto.painter.networks import HubPainter
+
+    return HubPainter(variant, **vars(options))
+
+
 # A painter is asked for as FAMILY or FAMILY:VARIANT. A family names its variants; None stands for
 # "none", a word in capitals for whatever the user writes there, such as a folder.
-_Maker = Callable[[str, "str | None", bool], Painter]
+_Maker = Callable[[str, Options], Painter]
 _FAMILIES: dict[str, tuple[tuple[str | None, ...], _Maker]] = {
     "auto": ((None,), _classical),
     "classical": ((None,), _classical),
     "opencv": (("telea", "ns"), _opencv),
+    "sd": (("FOLDER-OR-ID",), _sd),
+    "hub": (("FOLDER-OR-ID",), _hub),
 }
 
 
@@ -70,18 +102,30 @@ def painter_names() -> list[str]:
     ]
 
 
-def get_painter(name: str = "auto", *, device: str | None = None, offline: bool = False) -> Painter:
+def get_painter(
+    name: str = "auto",
+    *,
+    device: str | None = None,
+    offline: bool = False,
+    steps: int | None = None,
+    guidance: float = 0.0,
+) -> Painter:
     """The painter of that name.
 
     Args:
-        name: "auto" (the best that is on this machine), "classical" (patches from the farther side, no
-            weights), "opencv:telea" or "opencv:ns".
+        name: "auto" (the built-in one), "builtin" (the network that comes along, or
+            "builtin:FOLDER" for one that ``kinephoto train painter`` made), "classical" (patches from the
+            farther side, no weights), "opencv:telea" or "opencv:ns", "sd:FOLDER-OR-ID" (Stable Diffusion 1.x as an
+            M-UNet) or "hub:FOLDER-OR-ID" (any inpainting pipeline that diffusers loads).
         device: where its network runs, such as "cuda"; None: the best there is. Painters without a
             network run on the CPU and give back tensors on the device of what they were given.
         offline: never touch the network, not even for weights that are missing.
+        steps: of a diffusion network's scheduler, >= 1; None: the painter's own default.
+        guidance: >= 0, how much further than the plain model a diffusion network follows the prompt.
 
     Raises:
-        InputError: there is no such painter; the message lists what exists.
+        InputError: there is no such painter, and the message lists what exists; or its weights can't be
+            loaded.
 
     Example:
         >>> get_painter("classical").name
@@ -92,4 +136,4 @@ def get_painter(name: str = "auto", *, device: str | None = None, offline: bool 
     takes_any = any(v is not None and v.isupper() for v in variants)
     if (variant or None) not in variants and not (takes_any and variant):
         raise InputError(f"There is no painter called {name!r}; there are {', '.join(painter_names())}.")
-    return make(variant, device, offline)
+    return make(variant, Options(device, offline, steps, guidance))

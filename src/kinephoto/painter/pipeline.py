@@ -17,7 +17,7 @@ from torch import Tensor
 
 from kinephoto.errors import InputError
 from kinephoto.painter.munet import MUNet, Variant, resized
-from kinephoto.painter.sampling import Canvas, Sampler, Step, View, noise_of, windows
+from kinephoto.painter.sampling import Box, Canvas, Sampler, Step, View, noise_of, windows
 
 Condition = Literal["black", "filled"]
 
@@ -148,6 +148,42 @@ class MUNetPipeline(DiffusionPipeline):
             canvas.blend(view, margin_px, self._decoded(denoised.latents, masked, view))
             yield Step(done, total, canvas.picture)
 
+    @torch.no_grad()
+    def paint_latents(
+        self,
+        rgb: Tensor,
+        known: Tensor,
+        *,
+        fill: Tensor | None = None,
+        steps: int = 12,
+        strength: float = 1.0,
+        seeds: Sequence[int] = (0,),
+    ) -> Tensor:
+        """The latents of a painting without text, before the decoder: for training one.
+
+        Args:
+            rgb: [B, 3, h, w] in [0, 1], one window each.
+            known: [B, h, w] bool.
+            fill: [B, 3, h, w], as for ``painting``.
+            steps, strength: as for ``painting``.
+            seeds: one for each picture, or one for all.
+
+        Returns:
+            [B, C, h / f, w / f], as ``encode`` gives them.
+        """
+        fill = _checked(rgb, known, fill, self._option("condition"), strength)
+        shown = torch.where(known[:, None], rgb, 0.0)
+        filled_rgb = None if fill is None else torch.where(known[:, None], rgb, fill)
+        view = View(list(range(len(rgb))), [Box(0, 0)] * len(rgb), shown, known, filled_rgb)
+        masked, filled, mask = self._conditions(view)
+        generators = [torch.Generator().manual_seed(s) for s in _one_each(list(seeds), len(rgb), "seeds")]
+        sampler = Sampler(self.scheduler, steps, strength)
+        latents = sampler.start(noise_of(generators, masked.shape[1:], masked), filled)
+        texts = self._texts([None], 0.0)[0]
+        text = None if texts is None else texts.expand(len(rgb), -1, -1)
+        *_, last = sampler.run(latents, partial(self._predict, text, None, 0.0, mask, masked), generators)
+        return self._whole(last.latents, masked)
+
     def _option(self, name: str) -> Any:
         return self.config[name]
 
@@ -219,10 +255,12 @@ class MUNetPipeline(DiffusionPipeline):
 
     def _decoded(self, latents: Tensor, masked: Tensor, view: View) -> Tensor:
         """z_0 -> [b, 3, h, w] in [0, 1]."""
+        return self.decode(self._whole(latents, masked), self._shown(view), view.known)
+
+    def _whole(self, latents: Tensor, masked: Tensor) -> Tensor:
+        """z_0 as a picture's latents, where it is what they differ from z̃ by."""
         scale = self._option("residual_scale")
-        if scale is not None:
-            latents = masked + scale * latents
-        return self.decode(latents, self._shown(view), view.known)
+        return latents if scale is None else masked + scale * latents
 
     def _predict(
         self,

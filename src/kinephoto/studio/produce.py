@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from kinephoto.errors import InputError
+from kinephoto.painter import get_painter
 from kinephoto.scene.path import path
 from kinephoto.scene.photo import read_photo
 from kinephoto.scene.values import Photo
@@ -222,7 +223,14 @@ def _world_and_film(photo: Photo, settings: AnimateSettings, stages: Stages) -> 
         "depth_floor": settings.depth_range,
         "stages": stages,
     }
-    painting: dict[str, Any] = {"painter": settings.painter, "prompt": settings.prompt, "seed": settings.seed}
+    painter = get_painter(
+        settings.painter,
+        device=settings.device,
+        offline=settings.offline,
+        steps=settings.steps,
+        guidance=settings.guidance,
+    )
+    painting: dict[str, Any] = {"painter": painter, "prompt": settings.prompt, "seed": settings.seed}
     machine: dict[str, Any] = {"threads": settings.threads, "device": settings.device}
     network: dict[str, Any] = {"offline": settings.offline}
     length: dict[str, Any] = {"seconds": settings.seconds, "fps": settings.fps}

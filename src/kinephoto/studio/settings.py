@@ -76,7 +76,9 @@ class AnimateSettings(MoveSettings):
     quality: str = setting("good", "draft, good, best, or the codec's own number.", "Film")
     codec: str | None = setting(None, "h264, vp9 or av1, where the file can hold it.", "Film")
     painter: str = setting(
-        "auto", "Who fills what comes into view: auto, classical, opencv:telea.", "Painting"
+        "auto",
+        "Who fills what comes into view: auto, builtin, classical, opencv:telea, sd:FOLDER, hub:ID.",
+        "Painting",
     )
     mode: Literal["world", "autoregressive"] = setting(
         "world",
@@ -84,6 +86,12 @@ class AnimateSettings(MoveSettings):
         "Painting",
     )
     prompt: str | None = setting(None, "What the photo shows, for painters that take text.", "Painting")
+    steps: int | None = setting(
+        None, "Steps of a diffusion painter; its own default otherwise.", "Painting", ge=1, le=1000
+    )
+    guidance: float = setting(
+        0.0, "How much further than usual a diffusion painter follows the prompt.", "Painting", ge=0, le=50
+    )
     seed: int = setting(0, "The same seed gives the same bytes.", "Painting", ge=0, lt=2**32)
 
     def number_or_word(self) -> str | int:

@@ -1,0 +1,253 @@
+"""Train the built-in painter's autoencoder: components from patches, the decoder on pictures with holes.
+
+The decoder learns from latents that are wrong in holes, as a painter's are: the truth mixed with what a plain
+fill gives and with noise; or, once there is a painter, from the latents that it paints.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kinephoto.errors import InputError
+from kinephoto.learn.autoencoder_settings import AutoencoderSettings
+from kinephoto.learn.bank import HoleBank
+from kinephoto.learn.checkpoint import interrupt_waits
+from kinephoto.learn.diffusion import follow
+from kinephoto.learn.distill import PhotoSet, Progress, read_photos
+from kinephoto.learn.hole_crops import HoleBatch, drawn_ahead, hole_batch
+from kinephoto.learn.labels import BuiltinDepth
+from kinephoto.learn.perceptual import PerceptualLoss
+from kinephoto.learn.photos import Labelled
+from kinephoto.painter.autoencoder import PatchAutoencoder
+from kinephoto.painter.builtin import loaded
+from kinephoto.painter.munet import resized
+from kinephoto.painter.networks import quiet
+
+LatentsOf = Callable[[HoleBatch, int], Tensor]
+"""Latents with wrong holes for a batch, drawn by a step's number."""
+
+PATCHES_PER_PHOTO = 40
+PAINTED_STEPS, PAINTED_STRENGTHS = 3, (0.4, 0.5, 0.6)
+CHECK_CROPS = 96
+"""Held-out crops, always the same, by which a run is judged."""
+LEAST_PAINTED = 0.25
+"""Latents whose patch holds at least this share of hole are corrupted in full, others by their share."""
+
+
+def fit_components(net: PatchAutoencoder, photos: Sequence[Labelled], seed: int) -> None:
+    """Give the network the principal components of random patches of these photos."""
+    rng = np.random.default_rng(seed)
+    side = net.config["patch_px"]
+    patches = []
+    for photo in photos:
+        height, width = photo.code.shape
+        for _ in range(PATCHES_PER_PHOTO):
+            y, x = rng.integers(height - side + 1), rng.integers(width - side + 1)
+            patches.append(photo.rgb[y : y + side, x : x + side])
+    pictures = torch.from_numpy(np.stack(patches)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    net.fit_components(F.pixel_unshuffle(pictures, side).flatten(1))
+
+
+def corrupted(truth: Tensor, filled: Tensor, known: Tensor, generator: torch.Generator) -> Tensor:
+    """Latents as a painter might give them: the truth where known, between it and the fill in holes, noised.
+
+    Args:
+        truth: [B, C, h, w], of the photo.
+        filled: [B, C, h, w], of the filled picture.
+        known: [B, 1, h, w] in [0, 1], the share of each patch that is known.
+        generator: of the randomness.
+    """
+    draw = torch.rand((3, len(truth), 1, 1, 1), generator=generator).to(truth.device)
+    amount, noise = draw[0], 0.5 * draw[1].square()
+    wrong = torch.randn(truth.shape, generator=generator).to(truth.device)
+    hole = ((1 - known) / LEAST_PAINTED).clamp(0, 1)
+    return filled + hole * (amount * (truth - filled) + noise * wrong)
+
+
+def decoder_loss(
+    net: PatchAutoencoder, batch: HoleBatch, z: Tensor, perceptual: PerceptualLoss, weight: float
+) -> tuple[Tensor, Tensor]:
+    """The loss and its perceptual part; both scalars.
+
+    Absolute error of the hole, a little of the known (a seam must meet something), and the perceptual
+    distance of the composite, whose seam is in view.
+    """
+    hole = (~batch.known)[:, None].float()
+    decoded = net.picture(z, 2 * batch.filled - 1, hole)
+    found = decoded.float() / 2 + 0.5
+    error = (found - batch.rgb).abs()
+    absolute = (error * (hole + 0.1)).mean((1, 2, 3)) / (hole + 0.1).mean((1, 2, 3))
+    composite = torch.lerp(batch.rgb, found, hole)
+    near_hole = F.max_pool2d(hole, 17, 1, 8)
+    seen = perceptual(composite, batch.rgb, near_hole)
+    return absolute.mean() + weight * seen.mean(), seen.mean().detach()
+
+
+def train_autoencoder(settings: AutoencoderSettings) -> Generator[Progress, None, None]:
+    """Train; yields for every photo read and after every step, and stops early when closed.
+
+    The averaged weights lie in ``out/vae`` after every check, and the log in ``out/log.jsonl``. A run begins anew;
+    ``init`` goes on from weights.
+
+    Raises:
+        InputError: the photos, the start or the painter can't be read, or the loss is no longer a number.
+    """
+    photos = yield from read_photos(settings, BuiltinDepth())
+    threads = torch.get_num_threads()
+    torch.set_num_threads(settings.threads)
+    try:
+        yield from _train(settings, photos)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _train(settings: AutoencoderSettings, photos: PhotoSet) -> Iterator[Progress]:
+    torch.manual_seed(settings.seed)
+    bank = HoleBank(settings.holes or settings.out / "holes")
+    net = _start(settings, photos.train)
+    latents = Corrupted(net, settings.seed) if settings.painter is None else Painted(settings.painter)
+    average = copy.deepcopy(net).eval().requires_grad_(False)
+    optimiser = torch.optim.AdamW(net.parameters(), lr=settings.lr, weight_decay=0.01, betas=(0.9, 0.99))
+    perceptual = PerceptualLoss()
+    check = [
+        hole_batch(
+            photos.held_out, bank.holes, settings.crop_px, [(settings.seed, 7, k, i) for i in range(16)]
+        )
+        for k in range(CHECK_CROPS // 16)
+    ]
+    settings.out.mkdir(parents=True, exist_ok=True)
+
+    def draw(step: int) -> HoleBatch:
+        keys = [(settings.seed, step, i) for i in range(settings.batch)]
+        return hole_batch(photos.train, bank.holes, settings.crop_px, keys)
+
+    began = time.perf_counter()
+    for step, batch in enumerate(drawn_ahead(draw, 0, settings.steps)):
+        for group in optimiser.param_groups:
+            group["lr"] = settings.lr * _rate(step, settings.steps)
+        with interrupt_waits():
+            z = latents(batch, step)
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=settings.half):
+                loss, seen = decoder_loss(net, batch, z, perceptual, settings.perceptual)
+            value = float(loss.detach())
+            if not math.isfinite(value):
+                raise InputError(
+                    f"The loss of step {step + 1} is {value}; use a smaller --lr than {settings.lr:g}."
+                )
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+            optimiser.step()
+            follow(average, net, min(settings.ema, (step + 1) / (step + 10)))
+        done, seconds = step + 1, time.perf_counter() - began
+        line: dict[str, float] = {"step": done, "loss": value, "perceptual": float(seen), "seconds": seconds}
+        if done % settings.check_every == 0 or done == settings.steps:
+            line |= checked(average, check, perceptual, latents)
+            save_autoencoder(average, settings.out / "vae")
+        if done % 50 == 0 or "held_out" in line:
+            with (settings.out / "log.jsonl").open("a", encoding="utf-8") as log:
+                log.write(json.dumps(line) + "\n")
+        yield Progress(
+            done, settings.steps, value, line.get("held_out"), seconds, skipped=len(photos.skipped)
+        )
+
+
+def save_autoencoder(net: PatchAutoencoder, folder: Path) -> None:
+    """Write the weights as a folder that diffusers loads."""
+    with quiet():
+        net.save_pretrained(folder, safe_serialization=True)
+
+
+@torch.no_grad()
+def checked(
+    net: PatchAutoencoder, batches: Sequence[HoleBatch], perceptual: PerceptualLoss, latents: LatentsOf
+) -> dict[str, float]:
+    """PSNR in the hole, dB, and perceptual distance of the composite on held-out crops, beside the plain fill's."""
+    seen: list[Tensor] = []
+    plain: list[Tensor] = []
+    errors: list[Tensor] = []
+    plain_errors: list[Tensor] = []
+    area: list[Tensor] = []
+    for k, batch in enumerate(batches):
+        hole = (~batch.known)[:, None].float()
+        z = latents(batch, 10**9 + k)
+        found = (net.picture(z, 2 * batch.filled - 1, hole).float() / 2 + 0.5).clamp(0, 1)
+        for picture, into, squares in ((found, seen, errors), (batch.filled, plain, plain_errors)):
+            composite = torch.lerp(batch.rgb, picture, hole)
+            into.append(perceptual(composite, batch.rgb))
+            squares.append((composite - batch.rgb).square().mean(1).sum((1, 2)))
+        area.append(hole.sum((1, 2, 3)))
+    per_hole = [torch.cat(squares) / torch.cat(area) for squares in (errors, plain_errors)]
+    psnr, plain_psnr = (float((-10 * each.clamp_min(1e-6).log10()).mean()) for each in per_hole)
+    return {
+        "held_out": float(torch.cat(seen).mean()),
+        "held_out_fill": float(torch.cat(plain).mean()),
+        "psnr_hole": psnr,
+        "psnr_hole_fill": plain_psnr,
+    }
+
+
+class Corrupted:
+    """Latents as a painter might give them, made from the truth; see ``corrupted``."""
+
+    def __init__(self, net: PatchAutoencoder, seed: int) -> None:
+        self._net, self._seed = net, seed
+
+    @torch.no_grad()
+    def __call__(self, batch: HoleBatch, step: int) -> Tensor:
+        """[B, C, h, w]."""
+        generator = torch.Generator().manual_seed(self._seed * 1_000_003 + step)
+        truth, filled = (self._net.code(2 * picture - 1) for picture in (batch.rgb, batch.filled))
+        known = resized(batch.known[:, None].float(), truth.shape[-2:])
+        return corrupted(truth, filled, known, generator)
+
+
+class Painted:
+    """Latents that a painter paints, from a random share of the timesteps on.
+
+    Args:
+        folder: of a ``MUNetPipeline`` with the same components.
+
+    Raises:
+        InputError: there is none.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._pipeline = loaded(folder)
+
+    def __call__(self, batch: HoleBatch, step: int) -> Tensor:
+        """[B, C, h, w]."""
+        strength = float(np.random.default_rng((step, 3)).choice(PAINTED_STRENGTHS))
+        seeds = [step * len(batch.names) + i for i in range(len(batch.names))]
+        return self._pipeline.paint_latents(
+            batch.rgb, batch.known, fill=batch.filled, steps=PAINTED_STEPS, strength=strength, seeds=seeds
+        )
+
+
+def _rate(step: int, steps: int) -> float:
+    """Share of the peak learning rate: a short warm-up, then half a cosine to a fiftieth."""
+    warm = min(1.0, (step + 1) / min(100, steps))
+    return warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
+
+
+def _start(settings: AutoencoderSettings, photos: Sequence[Labelled]) -> PatchAutoencoder:
+    if settings.init == "scratch":
+        net = PatchAutoencoder()
+        fit_components(net, photos, settings.seed)
+        return net.train()
+    place = Path(settings.init)
+    if not (place / "config.json").is_file():
+        raise InputError(f"--init is {settings.init}; it must be scratch or a folder of an autoencoder.")
+    return (
+        PatchAutoencoder.from_pretrained(place, use_safetensors=True, low_cpu_mem_usage=False).float().train()
+    )

@@ -1,0 +1,288 @@
+"""Train the painter on cycle pairs (Eq. 11), through accelerate: one processor core or many GPUs, the same loop.
+
+A crop, its noise and its caption depend on the seed, the step and its number among all processes' crops alone.
+So a run that was stopped goes on as if it had not been, and two processes do what one does with twice the batch.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import time
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kinephoto.errors import InputError
+from kinephoto.learn.bank import HoleBank
+from kinephoto.learn.captions import read_captions
+from kinephoto.learn.checkpoint import interrupt_waits
+from kinephoto.learn.diffusion import Noised, follow, loss_of, noised
+from kinephoto.learn.distill import PhotoSet, Progress
+from kinephoto.learn.hole_crops import HoleBatch, drawn_ahead, hole_batch
+from kinephoto.learn.painter_settings import PainterSettings
+from kinephoto.learn.painter_state import read_painter_state, save_painter, save_painter_state
+from kinephoto.learn.samples import write_samples
+from kinephoto.learn.trainee import Parts, parts_of
+
+CHECK_CROPS = 96
+"""Held-out crops, always the same and with the same noise, by which a run is judged."""
+
+CHECK_KEY = 2**31
+"""Stands for the step in the keys of held-out crops; no run has as many steps."""
+
+
+def train_painter(settings: PainterSettings) -> Generator[Progress, None, None]:
+    """Train; yields for every photo read and after every step, and stops early when closed.
+
+    The newest state lies in ``out/last.pt`` after every check, and where the generator was closed or Ctrl-C was
+    pressed; the averaged weights, a ``MUNetPipeline`` in half precision, in ``out/painter``; the log in
+    ``out/log.jsonl`` and, where tensorboard is installed, ``out/tensorboard``; paintings in ``out/samples``.
+
+    Raises:
+        InputError: the photos, captions, start or the state in ``out`` can't be used, or the loss is no number.
+    """
+    photos = yield from _photos(settings)
+    names = [photo.name for photo in photos.train]
+    captions = captions_of(settings, names)
+    parts = parts_of(settings, [text for name in names for text in captions.get(name, ())])
+    threads = torch.get_num_threads()
+    torch.set_num_threads(settings.threads)
+    try:
+        yield from _Run(settings, photos, captions, parts).steps()
+    finally:
+        torch.set_num_threads(threads)
+
+
+class _Run:
+    """A run on this process."""
+
+    def __init__(
+        self, settings: PainterSettings, photos: PhotoSet, captions: Mapping[str, Sequence[str]], parts: Parts
+    ) -> None:
+        self.settings, self.photos, self.captions, self.parts = settings, photos, captions, parts
+        self.accelerator = new_accelerator(settings)
+        self.bank = HoleBank(settings.holes or settings.out / "holes")
+        trainee = parts.trainee().train()
+        trainee.requires_grad_(True)
+        self.average = copy.deepcopy(trainee).eval().requires_grad_(False).to(self.accelerator.device)
+        optimiser = torch.optim.AdamW(
+            trainee.parameters(), lr=settings.lr, weight_decay=0.01, betas=(0.9, 0.99)
+        )
+        self.first, self.spent = 0, 0.0
+        state = read_painter_state(settings.out / "last.pt", trainee, settings)
+        if state is not None:
+            trainee.load_state_dict(state["net"])
+            self.average.load_state_dict(state["average"])
+            optimiser.load_state_dict(state["optimiser"])
+            self.first, self.spent = state["step"], state["seconds"]
+        self.trainee, self.optimiser = self.accelerator.prepare(trainee, optimiser)
+        for part in (parts.pipeline.vae, None if parts.trains_text else parts.pipeline.text_encoder):
+            if part is not None:
+                part.eval().requires_grad_(False).to(self.accelerator.device)
+
+    def steps(self) -> Iterator[Progress]:
+        """The steps, from where an earlier run left."""
+        settings = self.settings
+        if self.first >= settings.steps:
+            note = f"{settings.out} has been trained for {self.first} steps already; more --steps go on from there."
+            yield Progress(self.first, self.first, math.nan, None, self.spent, note=note)
+            return
+        settings.out.mkdir(parents=True, exist_ok=True)
+        note = f"Going on after step {self.first}." if self.first else ""
+        began, done, saved, seconds = time.perf_counter(), self.first, self.first, self.spent
+        check = self._check_crops()
+        board = _board(settings.out) if self.accelerator.is_main_process else None
+        try:
+            for batches in drawn_ahead(self._draw, self.first, settings.steps):
+                with interrupt_waits():
+                    loss = self._step(done, batches)
+                    done, seconds = done + 1, self.spent + time.perf_counter() - began
+                score = None
+                if done % settings.check_every == 0 or done == settings.steps:
+                    score = self._score(check)
+                    self._save(done, seconds, check)
+                    saved = done
+                if self.accelerator.is_main_process and (done % 50 == 0 or score is not None):
+                    _log(
+                        settings.out,
+                        board,
+                        {"step": done, "loss": loss, "held_out": score, "seconds": seconds},
+                    )
+                yield Progress(
+                    done, settings.steps, loss, score, seconds, note=note, skipped=len(self.photos.skipped)
+                )
+                note = ""
+        except (GeneratorExit, KeyboardInterrupt):
+            if done > saved and self.accelerator.is_main_process:
+                self._save_state(done, seconds)
+            raise
+        finally:
+            if board is not None:
+                board.close()
+
+    def _draw(self, step: int) -> list[Noised]:
+        """This process's share of a step's crops, noised, in ``accumulate`` batches."""
+        settings, accelerator = self.settings, self.accelerator
+        drawn = []
+        for part in range(settings.accumulate):
+            first = (part * accelerator.num_processes + accelerator.process_index) * settings.batch
+            keys = [(settings.seed, step, first + i) for i in range(settings.batch)]
+            batch = hole_batch(self.photos.train, self.bank.holes, settings.crop_px, keys)
+            drawn.append(noised(batch, keys, self.parts.pipeline, self.captions, settings))
+        return drawn
+
+    def _step(self, step: int, batches: Sequence[Noised]) -> float:
+        """One update; the mean loss over all processes."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.settings.lr * rate(step, self.settings.steps)
+        self.optimiser.zero_grad(set_to_none=True)
+        total = torch.zeros((), device=self.accelerator.device)
+        for seen in batches:
+            seen = seen.to(self.accelerator.device)
+            with self.accelerator.autocast():
+                loss = loss_of(self.trainee, seen, self._states(seen)).mean() / len(batches)
+            self.accelerator.backward(loss)
+            total += loss.detach()
+        self.accelerator.clip_grad_norm_(self.trainee.parameters(), 1.0)
+        self.optimiser.step()
+        value = float(self.accelerator.reduce(total, "mean"))
+        if not math.isfinite(value):
+            raise InputError(
+                f"The loss of step {step + 1} is {value}; go on from the last check with a smaller --lr than "
+                f"{self.settings.lr:g}."
+            )
+        # A young average follows faster, or it would remember the start for long.
+        decay = min(self.settings.ema, (step + 1) / (step + 10))
+        follow(self.average, self.accelerator.unwrap_model(self.trainee), decay)
+        return value
+
+    def _states(self, seen: Noised) -> Tensor | None:
+        """Text from an encoder that isn't trained."""
+        encoder = self.parts.pipeline.text_encoder
+        if self.parts.trains_text or encoder is None or seen.tokens is None:
+            return None
+        with torch.no_grad():
+            return encoder(seen.tokens)[0]
+
+    def _check_crops(self) -> list[tuple[HoleBatch, Noised]]:
+        keys = [(self.settings.seed, CHECK_KEY, i) for i in range(CHECK_CROPS)]
+        crops = []
+        for first in range(0, CHECK_CROPS, 24):
+            some = keys[first : first + 24]
+            batch = hole_batch(self.photos.held_out, self.bank.holes, self.settings.crop_px, some)
+            crops.append((batch, noised(batch, some, self.parts.pipeline, {}, self.settings)))
+        return crops
+
+    @torch.no_grad()
+    def _score(self, check: Sequence[tuple[HoleBatch, Noised]]) -> float:
+        """The averaged weights' loss on the held-out crops."""
+        losses = []
+        for _, seen in check:
+            seen = seen.to(self.accelerator.device)
+            losses.append(loss_of(self.average, seen, self._states(seen)))
+        return float(torch.cat(losses).mean())
+
+    def _save(self, step: int, seconds: float, check: Sequence[tuple[HoleBatch, Noised]]) -> None:
+        if not self.accelerator.is_main_process:
+            return
+        self._save_state(step, seconds)
+        pipeline = self._averaged()
+        save_painter(pipeline, self.settings.out / "painter", self.parts.trains_text)
+        write_samples(pipeline, check[0][0], self.settings.out / "samples" / f"{step:07d}.png")
+
+    def _averaged(self) -> Any:
+        """The pipeline with the averaged weights."""
+        theirs = copy.deepcopy(self.average).to("cpu")
+        components = dict(self.parts.pipeline.components)
+        components["unet"] = theirs.unet
+        if theirs.text_encoder is not None:
+            components["text_encoder"] = theirs.text_encoder
+        components["vae"] = copy.deepcopy(components["vae"]).to("cpu")
+        config = self.parts.pipeline.config
+        return type(self.parts.pipeline)(
+            **components, condition=config["condition"], residual_scale=config["residual_scale"]
+        )
+
+    def _save_state(self, step: int, seconds: float) -> None:
+        save_painter_state(
+            self.settings.out / "last.pt",
+            self.accelerator.unwrap_model(self.trainee),
+            self.average,
+            self.optimiser,
+            step,
+            seconds,
+            self.settings,
+        )
+
+
+def rate(step: int, steps: int) -> float:
+    """Share of the peak learning rate: linear warm-up over 200 steps, then half a cosine to a fiftieth."""
+    warm = min(1.0, (step + 1) / min(200, steps))
+    return warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
+
+
+def _photos(settings: PainterSettings) -> Generator[Progress, None, PhotoSet]:
+    from kinephoto.learn.distill import read_photos
+    from kinephoto.learn.labels import BuiltinDepth
+
+    return (yield from read_photos(settings, BuiltinDepth()))
+
+
+def captions_of(settings: PainterSettings, names: Sequence[str]) -> dict[str, list[str]]:
+    """The captions of these photos, by name.
+
+    Raises:
+        InputError: the file can't be read, or names photos that there aren't.
+    """
+    if settings.captions is None:
+        return {}
+    from kinephoto.learn.photos import split_of
+
+    every = {
+        name
+        for split in ("train", "held-out", "test")
+        for name in split_of(settings.photos, split, settings.out)
+    }
+    found = read_captions(settings.captions, every)
+    return {name: found[name] for name in names if name in found}
+
+
+def new_accelerator(settings: PainterSettings) -> Any:
+    """Where and how precisely to compute.
+
+    Raises:
+        InputError: accelerate is not installed, or the device can't do it.
+    """
+    try:
+        from accelerate import Accelerator
+    except ImportError:
+        raise InputError("Training needs accelerate: pip install 'kinephoto[train]'") from None
+    on_cpu = settings.device == "cpu" or not torch.cuda.is_available()
+    precision = settings.precision
+    if precision == "auto":
+        precision = "bf16" if on_cpu or torch.cuda.is_bf16_supported() else "fp16"
+    if precision == "fp16" and on_cpu:
+        raise InputError("--precision fp16 needs a GPU; bf16 and no run on a processor.")
+    return Accelerator(mixed_precision=precision, cpu=on_cpu)
+
+
+def _board(out: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(out / "tensorboard"))
+
+
+def _log(out: Path, board: Any, line: dict[str, Any]) -> None:
+    with (out / "log.jsonl").open("a", encoding="utf-8") as log:
+        log.write(json.dumps(line) + "\n")
+    if board is not None:
+        for name in ("loss", "held_out"):
+            if line[name] is not None:
+                board.add_scalar(name, line[name], line["step"])

@@ -1,0 +1,164 @@
+"""What is trained: an M-UNet and, if it is small, its text encoder, with the parts that stay as they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kinephoto.errors import InputError
+from kinephoto.learn.captions import new_text_encoder, new_tokenizer
+from kinephoto.learn.painter_settings import PainterSettings
+from kinephoto.painter.munet import MUNet
+from kinephoto.painter.pipeline import MUNetPipeline
+
+TEXT_CHANNELS = 128
+MASK_CHANNELS = 32
+TRAINED_TIMESTEPS = 1000
+
+
+class Trainee(nn.Module):
+    """M-UNet and text encoder as one module, so that they are trained, averaged and distributed together.
+
+    Args:
+        unet: the M-UNet.
+        text_encoder: trained with it; None where there is none or where it stays as it is.
+    """
+
+    def __init__(self, unet: MUNet, text_encoder: Any) -> None:
+        super().__init__()
+        self.unet = unet
+        self.text_encoder = text_encoder
+
+    def forward(
+        self,
+        z_t: Tensor,
+        t: Tensor,
+        tokens: Tensor | None,
+        states: Tensor | None,
+        mask: Tensor,
+        masked: Tensor,
+    ) -> Tensor:
+        """What the M-UNet predicts, [B, C, h, w].
+
+        Args:
+            z_t: [B, C, h, w].
+            t: [B] int64.
+            tokens: [B, L], read by the trained text encoder.
+            states: [B, L, D], of a text encoder that stays as it is; one of both is None.
+            mask: [B, 1, h, w], M̃.
+            masked: [B, C, h, w], z̃.
+        """
+        if self.text_encoder is not None:
+            states = self.text_encoder(tokens)[0]
+        return self.unet(z_t, t, states, mask, masked).sample
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """A run's pipeline, and what of it learns.
+
+    Attributes:
+        pipeline: all parts.
+        trains_text: the text encoder learns too; it does where it was made for this painter.
+    """
+
+    pipeline: MUNetPipeline
+    trains_text: bool
+
+    def trainee(self) -> Trainee:
+        """The modules that learn; the pipeline's own."""
+        return Trainee(self.pipeline.unet, self.pipeline.text_encoder if self.trains_text else None)
+
+
+def parts_of(settings: PainterSettings, captions: list[str]) -> Parts:
+    """The pipeline as ``settings.init`` asks for it.
+
+    Raises:
+        InputError: no such start, or one of another variant.
+    """
+    if settings.init == "scratch":
+        return Parts(_from_scratch(settings, captions), True)
+    from kinephoto.painter.builtin import builtin_folder, loaded
+
+    place = builtin_folder() if settings.init == "builtin" else Path(settings.init)
+    if place.is_dir() and _is_ours(place):
+        pipeline = loaded(place)
+        theirs = pipeline.unet.config["mask_variant"]
+        if theirs != settings.variant:
+            raise InputError(
+                f"{place.name} is a painter of the variant {theirs}; --variant is {settings.variant}."
+            )
+        return Parts(pipeline, True)
+    pipeline = MUNetPipeline.from_stable_diffusion(settings.init, variant=settings.variant)
+    pipeline.register_to_config(condition=settings.condition, residual_scale=settings.residual or None)
+    return Parts(pipeline, False)
+
+
+def _is_ours(place: Path) -> bool:
+    index = place / "model_index.json"
+    return index.is_file() and "MUNet" in index.read_text(encoding="utf-8")
+
+
+def _from_scratch(settings: PainterSettings, captions: list[str]) -> MUNetPipeline:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        tokenizer = new_tokenizer(captions)
+        text_encoder = new_text_encoder(tokenizer, TEXT_CHANNELS)
+        vae = _autoencoder(settings)
+        unet = new_unet(settings, int(vae.config["latent_channels"]))
+    return MUNetPipeline(
+        vae,
+        text_encoder,
+        tokenizer,
+        unet,
+        new_scheduler(settings.target),
+        condition=settings.condition,
+        residual_scale=settings.residual or None,
+    )
+
+
+def _autoencoder(settings: PainterSettings) -> Any:
+    from kinephoto.painter.autoencoder import PatchAutoencoder
+    from kinephoto.painter.builtin import builtin_folder
+
+    place = settings.autoencoder or builtin_folder() / "vae"
+    if not (place / "config.json").is_file():
+        raise InputError(f"There is no autoencoder in {place}; --autoencoder FOLDER names one.")
+    return PatchAutoencoder.from_pretrained(place, use_safetensors=True, low_cpu_mem_usage=False).float()
+
+
+def new_unet(settings: PainterSettings, latent_channels: int) -> MUNet:
+    """A small M-UNet of ``settings.widths`` that attends, to itself and to text, at its lowest level."""
+    levels = len(settings.widths)
+    down = ("DownBlock2D",) * (levels - 1) + ("CrossAttnDownBlock2D",)
+    up = ("CrossAttnUpBlock2D",) + ("UpBlock2D",) * (levels - 1)
+    return MUNet(
+        mask_variant=settings.variant,
+        mask_hidden_channels=MASK_CHANNELS,
+        sample_size=settings.crop_px // 8,
+        in_channels=latent_channels,
+        out_channels=latent_channels,
+        block_out_channels=tuple(settings.widths),
+        layers_per_block=1,
+        down_block_types=down,
+        up_block_types=up,
+        cross_attention_dim=TEXT_CHANNELS,
+        attention_head_dim=8,
+        norm_num_groups=16,
+    )
+
+
+def new_scheduler(target: str) -> Any:
+    """The noise schedule of the built-in painter: a cosine (Nichol and Dhariwal 2021, Eq. 17)."""
+    from diffusers import DPMSolverMultistepScheduler
+
+    return DPMSolverMultistepScheduler(
+        num_train_timesteps=TRAINED_TIMESTEPS,
+        beta_schedule="squaredcos_cap_v2",
+        prediction_type=target,
+        timestep_spacing="trailing",
+    )

@@ -1,0 +1,152 @@
+"""The built-in painter: an M-UNet that starts from a fill from the farther side and repaints it in a few steps."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kinephoto.errors import InputError
+from kinephoto.painter.farther import nearest_from_farther_side
+from kinephoto.painter.networks import device_of, quiet
+
+STEPS = 4
+STRENGTH = 0.5
+FINER_STEPS = 2
+FINER_STRENGTH = 0.25
+WIDEST_HOLE_PX = 48
+"""Wider holes are painted in a smaller picture first: training has seen none of them."""
+
+WIDTH_QUANTILE = 0.9
+SMALLEST_SIDE_PX = 128
+WINDOW_PX, MARGIN_PX = 512, 64
+
+
+def builtin_folder() -> Path:
+    """Where the weights lie."""
+    return Path(str(files("kinephoto") / "weights" / "painter"))
+
+
+class BuiltinPainter:
+    """Paints with the weights that come along, or with those of a folder that ``kinephoto train painter`` made.
+
+    Args:
+        folder: of a ``MUNetPipeline``; None: the built-in one.
+        device: such as "cuda"; None is the processor.
+        steps: of the scheduler; None: 4. More take longer and change little.
+        guidance: s of Eq. 12.
+        strength: in (0, 1], from which share of the timesteps the fill is repainted; 1 starts from noise.
+
+    Raises:
+        InputError: the weights can't be read.
+    """
+
+    name = "builtin"
+
+    def __init__(
+        self,
+        folder: Path | None = None,
+        *,
+        device: str | None = None,
+        steps: int | None = None,
+        guidance: float = 0.0,
+        strength: float = STRENGTH,
+    ) -> None:
+        self._folder = folder or builtin_folder()
+        self._device = device_of(device or "cpu")
+        self._steps = STEPS if steps is None else steps
+        self._guidance, self._strength = guidance, strength
+        if not (self._folder / "model_index.json").is_file():
+            raise InputError(f"There is no painter in {self._folder}; kinephoto train painter makes one.")
+        if self._steps < 1:
+            raise InputError(f"The painter was given {self._steps} steps; it needs at least 1.")
+
+    @cached_property
+    def _pipeline(self) -> Any:
+        with quiet():
+            return loaded(self._folder).to(self._device)
+
+    def paint(
+        self, rgb: Tensor, known: Tensor, disparity: Tensor, *, prompt: str | None = None, seed: int = 0
+    ) -> Tensor:
+        """See ``kinephoto.painter.Painter.paint``."""
+        fill = nearest_from_farther_side(rgb, known, disparity)
+        scale = self._scale(known)
+        if scale < 1:
+            fill = self._coarse(rgb, known, disparity, scale, prompt, seed)
+            return self._painted(rgb, known, fill, FINER_STEPS, FINER_STRENGTH, prompt, seed)
+        return self._painted(rgb, known, fill, self._steps, self._strength, prompt, seed)
+
+    def _painted(
+        self,
+        rgb: Tensor,
+        known: Tensor,
+        fill: Tensor,
+        steps: int,
+        strength: float,
+        prompt: str | None,
+        seed: int,
+    ) -> Tensor:
+        painted = self._pipeline(
+            rgb[None].float().cpu(),
+            known[None].cpu(),
+            fill=fill[None].float().cpu(),
+            prompt=prompt,
+            steps=steps,
+            strength=strength,
+            guidance=self._guidance,
+            seed=seed,
+            window_px=WINDOW_PX,
+            margin_px=MARGIN_PX,
+        )
+        return painted[0].to(rgb)
+
+    def _coarse(
+        self, rgb: Tensor, known: Tensor, disparity: Tensor, scale: float, prompt: str | None, seed: int
+    ) -> Tensor:
+        """The holes as a smaller picture has them, at the picture's size."""
+        hw = rgb.shape[1:]
+        small_hw = [max(1, round(side * scale)) for side in hw]
+        # Colours of the known alone: a hole's black must not bleed into its banks.
+        share = F.interpolate(known[None, None].float(), small_hw, mode="area")
+        small = F.interpolate((rgb * known)[None].float(), small_hw, mode="area") / share.clamp_min(1e-6)
+        small_known = share[0, 0] > 0.5
+        if not bool(small_known.any()):
+            return nearest_from_farther_side(rgb, known, disparity)
+        small_disparity = F.interpolate(disparity[None, None].float(), small_hw, mode="nearest-exact")[0, 0]
+        small_rgb = (small[0] * small_known).to(rgb.dtype)
+        painted = self.paint(small_rgb, small_known, small_disparity, prompt=prompt, seed=seed)
+        large = F.interpolate(painted[None], tuple(hw), mode="bicubic", align_corners=False)[0].clamp(0, 1)
+        return torch.where(known, rgb, large.to(rgb))
+
+    def _scale(self, known: Tensor) -> float:
+        """How much smaller the holes have to be for the widest of them to be no news, at most 1."""
+        hole = np.pad((~known).byte().cpu().numpy(), 1, mode="edge")
+        distance = cv2.distanceTransform(hole, cv2.DIST_L2, 3)[1:-1, 1:-1]
+        # Along a hole's middle line lies half its width; elsewhere less.
+        width = 2 * float(np.quantile(distance[hole[1:-1, 1:-1] > 0], WIDTH_QUANTILE))
+        smallest = SMALLEST_SIDE_PX / min(known.shape)
+        return min(1.0, max(WIDEST_HOLE_PX / max(width, 1.0), smallest, 0.25))
+
+
+def loaded(folder: Path) -> Any:
+    """The ``MUNetPipeline`` of a folder in single precision, on the processor.
+
+    Raises:
+        InputError: there is none that can be read.
+    """
+    from kinephoto.painter.pipeline import MUNetPipeline
+
+    with quiet():
+        pipeline = MUNetPipeline.from_pretrained(folder)
+    for part in pipeline.components.values():
+        if isinstance(part, torch.nn.Module):
+            part.float().eval().requires_grad_(False)
+    return pipeline
