@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -277,3 +278,58 @@ def test_the_noise_of_a_crop_is_its_own(settings, all_photos):
     alone = noised(last, keys[2:], parts.pipeline, {}, chosen)
     assert torch.equal(whole.t[2:], alone.t)
     torch.testing.assert_close(whole.z_t[2:], alone.z_t, atol=1e-5, rtol=0)
+
+
+def write_shard(path: Path, photos: Path, names: list[str], spoil: int = 0) -> Path:
+    """A tar file as WebDataset has it: pictures, labels, captions; the first ``spoil`` pictures are no pictures."""
+    import tarfile
+
+    with tarfile.open(path, "w") as tar:
+        for number, name in enumerate(names):
+            label = (photos / name.replace("photos", "disparity")).with_suffix(".avif")
+            parts = {
+                "png": (photos / name).read_bytes(),
+                "disparity.avif": label.read_bytes(),
+                "txt": b"a disc\n",
+            }
+            if number < spoil:
+                parts["png"] = b"no picture"
+            for kind, content in parts.items():
+                info = tarfile.TarInfo(f"{number:04d}.{kind}")
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+    return path
+
+
+# webdataset leaves its files to the garbage collector.
+left_open = pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning"
+)
+
+
+@left_open
+def test_photos_may_come_from_shards(settings, photos, tmp_path):
+    names = split_of(photos, "train")
+    for shard in range(2):
+        write_shard(tmp_path / f"shard-{shard}.tar", photos, names[shard * 10 : shard * 10 + 10])
+    chosen = settings(photos=tmp_path / "shard-{0..1}.tar", captions=None, steps=2, check_every=2)
+    assert len(run(chosen)) == 2
+    assert (chosen.out / "painter" / "model_index.json").is_file()
+
+
+@left_open
+def test_bad_shards_are_refused_and_bad_photos_counted(settings, photos, tmp_path):
+    with pytest.raises(InputError, match="There is no shard"):
+        run(settings(photos=tmp_path / "none.tar", captions=None))
+    names = split_of(photos, "train")[:20]
+    shard = write_shard(tmp_path / "spoilt.tar", photos, names, spoil=3)
+    with pytest.raises(InputError, match="More than 5% of the 20 photos"):
+        run(settings(photos=shard, captions=None))
+    (tmp_path / "cut.tar").write_bytes(shard.read_bytes()[:3000])
+    with pytest.raises(InputError):
+        run(settings(photos=tmp_path / "cut.tar", captions=None))
+    one = write_shard(tmp_path / "one.tar", photos, names, spoil=1)
+    states = list(train_painter(settings(photos=one, captions=None, steps=1, check_every=1)))
+    assert states[-1].skipped == 1
+    with pytest.raises(InputError, match=r"NAME\.txt"):
+        run(settings(photos=one))

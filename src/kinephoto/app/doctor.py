@@ -65,6 +65,7 @@ def _devices() -> list[str]:
 
 
 def _weights() -> list[str]:
+    from kinephoto.painter.builtin import builtin_folder
     from kinephoto.scene.depth_networks import best_cached
     from kinephoto.scene.depthnet import builtin_weights
 
@@ -77,6 +78,13 @@ def _weights() -> list[str]:
     cached = best_cached()
     lines.append(f"  depth, in the Hugging Face cache: {cached or 'none'}")
     lines.append(f"  --depth auto takes: {'hub:' + cached if cached else 'builtin'}")
+    folder = builtin_folder()
+    files = list(folder.rglob("*.safetensors"))
+    if files:
+        megabytes = sum(file.stat().st_size for file in files) / 1e6
+        lines.append(f"  painter, built in: {megabytes:.1f} MB, card {folder.with_name(folder.name + '.md')}")
+    else:
+        lines.append("  painter, built in: MISSING; reinstall kinephoto")
     return lines
 
 

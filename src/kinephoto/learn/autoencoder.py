@@ -37,7 +37,7 @@ LatentsOf = Callable[[HoleBatch, int], Tensor]
 """Latents with wrong holes for a batch, drawn by a step's number."""
 
 PATCHES_PER_PHOTO = 40
-PAINTED_STEPS, PAINTED_STRENGTHS = 3, (0.4, 0.5, 0.6)
+PAINTED_STEPS, PAINTED_STRENGTHS = 2, (0.35, 0.45, 0.55)
 CHECK_CROPS = 96
 """Held-out crops, always the same, by which a run is judged."""
 LEAST_PAINTED = 0.25

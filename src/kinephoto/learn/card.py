@@ -117,9 +117,9 @@ def depth_card(config: DepthNetConfig, parameters: int, file_bytes: int, trainin
         "running average of the weights.",
         "Numbers": _tables(training.numbers),
         "Make it again": "The weights:\n\n"
-        + _commands(training.make_weights)
+        + commands(training.make_weights)
         + "\n\nThe numbers:\n\n"
-        + _commands(training.make_numbers),
+        + commands(training.make_numbers),
         "Limits": LIMITS.format(input=config.input_short_side_px),
     }
     return "\n\n".join(f"## {title}\n\n{text}" if title else text for title, text in parts.items()) + "\n"
@@ -146,5 +146,16 @@ def _in_digits(value: float | str) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
-def _commands(lines: Sequence[str]) -> str:
+def commands(lines: Sequence[str]) -> str:
+    """A block of commands, one a line."""
     return "\n".join(["```sh", *lines, "```"])
+
+
+def tables(rows: Mapping[str, Sequence[Sequence[object]]]) -> str:
+    """Tables under their titles; the first row of each is its header."""
+    parts = []
+    for title, (header, *rest) in rows.items():
+        lines = [header, ["---"] * len(header), *rest]
+        cells = ["| " + " | ".join(_in_digits(c) for c in line) + " |" for line in lines]  # type: ignore[arg-type]
+        parts.append("\n".join([f"**{title}**", "", *cells]))
+    return "\n\n".join(parts)

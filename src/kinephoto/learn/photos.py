@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -78,7 +79,7 @@ def split_of(folder: Path, split: str, without: Path | None = None) -> list[str]
     train, test = _listed(manifest) if manifest.is_file() else (_found(folder, without), [])
     if split == "test":
         return test
-    held_out = {name for name in train if _hash(name) % HELD_OUT_ONE_IN == 0}
+    held_out = {name for name in train if is_held_out(name)}
     if not held_out and train:
         # Few photos: one must be kept all the same.
         held_out = {min(train, key=_hash)}
@@ -119,6 +120,11 @@ def _found(folder: Path, without: Path | None) -> list[str]:
     return sorted(names)
 
 
+def is_held_out(name: str) -> bool:
+    """Whether a photo of the split ``train`` is kept for checks."""
+    return _hash(name) % HELD_OUT_ONE_IN == 0
+
+
 def _hash(name: str) -> int:
     return int(hashlib.sha256(name.encode()).hexdigest(), 16)
 
@@ -142,7 +148,7 @@ def read_labelled(folder: Path, name: str, labels: TeacherLabels | None = None) 
             raise InputError(
                 f"{name} has no disparity label ({label.name} is missing) and there is no --teacher to make one."
             )
-        rgb = _upright(folder / name)
+        rgb = upright(folder / name)
         return Labelled(name, rgb, labels.code(rgb))
     try:
         with Image.open(folder / name) as file:
@@ -185,7 +191,7 @@ def check_few_bad(folder: Path, skipped: list[Skipped], total: int) -> None:
         )
 
 
-def _upright(path: Path) -> np.ndarray:
+def upright(path: Path | BinaryIO) -> np.ndarray:
     """A picture of any kind as [H, W, 3] uint8, sRGB, its short side 384 px at most."""
     from kinephoto.scene.photo import read_photo
 

@@ -22,11 +22,13 @@ from kinephoto.learn.bank import HoleBank
 from kinephoto.learn.captions import read_captions
 from kinephoto.learn.checkpoint import interrupt_waits
 from kinephoto.learn.diffusion import Noised, follow, loss_of, noised
-from kinephoto.learn.distill import PhotoSet, Progress
+from kinephoto.learn.distill import PhotoSet, Progress, read_photos
 from kinephoto.learn.hole_crops import HoleBatch, drawn_ahead, hole_batch
+from kinephoto.learn.labels import BuiltinDepth, TeacherLabels
 from kinephoto.learn.painter_settings import PainterSettings
 from kinephoto.learn.painter_state import read_painter_state, save_painter, save_painter_state
 from kinephoto.learn.samples import write_samples
+from kinephoto.learn.shards import is_shards, read_shards
 from kinephoto.learn.trainee import Parts, parts_of
 
 CHECK_CROPS = 96
@@ -46,10 +48,8 @@ def train_painter(settings: PainterSettings) -> Generator[Progress, None, None]:
     Raises:
         InputError: the photos, captions, start or the state in ``out`` can't be used, or the loss is no number.
     """
-    photos = yield from _photos(settings)
-    names = [photo.name for photo in photos.train]
-    captions = captions_of(settings, names)
-    parts = parts_of(settings, [text for name in names for text in captions.get(name, ())])
+    photos, captions = yield from _photos(settings)
+    parts = parts_of(settings, [text for texts in captions.values() for text in texts])
     threads = torch.get_num_threads()
     torch.set_num_threads(settings.threads)
     try:
@@ -226,11 +226,16 @@ def rate(step: int, steps: int) -> float:
     return warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
 
 
-def _photos(settings: PainterSettings) -> Generator[Progress, None, PhotoSet]:
-    from kinephoto.learn.distill import read_photos
-    from kinephoto.learn.labels import BuiltinDepth
-
-    return (yield from read_photos(settings, BuiltinDepth()))
+def _photos(settings: PainterSettings) -> Generator[Progress, None, tuple[PhotoSet, dict[str, list[str]]]]:
+    """The photos and the captions of those to learn from."""
+    if is_shards(settings.photos):
+        if settings.captions is not None:
+            raise InputError("Shards carry their captions as NAME.txt; leave --captions out.")
+        return (
+            yield from read_shards(settings.photos, TeacherLabels(BuiltinDepth(), settings.out / "labels"))
+        )
+    photos = yield from read_photos(settings, BuiltinDepth())
+    return photos, captions_of(settings, [photo.name for photo in photos.train])
 
 
 def captions_of(settings: PainterSettings, names: Sequence[str]) -> dict[str, list[str]]:

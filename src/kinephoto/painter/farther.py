@@ -1,4 +1,4 @@
-"""The plainest fill that respects depth: each hole pixel takes the nearest colour of the farther bank."""
+"""The plainest fill that respects depth: each hole pixel takes the nearest colour of its farther bank."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-REACH_PX = 48
-"""Known things this near a hole may be the silhouette that uncovers it."""
+NEARER = 1.12
+"""A known pixel so many times as near as a hole pixel is the silhouette before it, not its background."""
 
 TINGED_PX = 2
 """Colours mix across a silhouette, so pixels this near it are no background either."""
 
-NEARER = 1.12
-"""A known pixel so many times as near as the hole beside it is the silhouette, not the background."""
-
 
 def nearest_from_farther_side(rgb: Tensor, known: Tensor, disparity: Tensor) -> Tensor:
     """The picture with its holes filled from what is no nearer than they are.
+
+    Holes are taken in slices of about equal depth. Where nothing is that far, the nearest known pixel counts.
 
     Args:
         rgb: [3, H, W] float; what it holds in holes is never seen.
@@ -28,23 +27,22 @@ def nearest_from_farther_side(rgb: Tensor, known: Tensor, disparity: Tensor) -> 
     Returns:
         [3, H, W], dtype and device of ``rgb``; ``rgb`` itself where known.
     """
-    is_known = known.cpu().numpy()
+    is_known, depth = known.cpu().numpy(), disparity.cpu().numpy().astype(np.float32)
     if is_known.all():
         return rgb.clone()
-    trusted = is_known & ~near_bank(is_known, disparity.cpu().numpy())
-    rows, columns = nearest_true(trusted if trusted.any() else is_known)
+    rows, columns = (np.zeros(is_known.shape, np.int64) for _ in range(2))
+    slice_of = np.floor(np.log(np.maximum(depth, 1e-6)) / np.log(NEARER)).astype(np.int32)
+    square = np.ones((2 * TINGED_PX + 1,) * 2, np.uint8)
+    for index in np.unique(slice_of[~is_known]):
+        here = ~is_known & (slice_of == index)
+        nearer = is_known & (depth > np.float32(NEARER ** (index + 2)))
+        trusted = is_known & (cv2.dilate(nearer.astype(np.uint8), square) == 0)
+        if not trusted.any():
+            trusted = is_known
+        found_rows, found_columns = nearest_true(trusted)
+        rows[here], columns[here] = found_rows[here], found_columns[here]
     filled = rgb[:, torch.from_numpy(rows), torch.from_numpy(columns)]
     return torch.where(known, rgb, filled)
-
-
-def near_bank(known: np.ndarray, disparity: np.ndarray, reach_px: int = REACH_PX) -> np.ndarray:
-    """[H, W] bool, what is known and nearer than a hole within ``reach_px``."""
-    square = np.ones((2 * TINGED_PX + 1,) * 2, np.uint8)
-    behind = np.where(known, np.float32(0), disparity.astype(np.float32))
-    behind = cv2.dilate(behind, np.ones((2 * reach_px + 1, 1), np.uint8))
-    behind = cv2.dilate(behind, np.ones((1, 2 * reach_px + 1), np.uint8))
-    near = known & (behind > 0) & (disparity > np.float32(NEARER) * behind)
-    return known & (cv2.dilate(near.astype(np.uint8), square) > 0)
 
 
 def nearest_true(there: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -292,6 +292,9 @@ class MUNetPipeline(DiffusionPipeline):
         Raises:
             InputError: there is no such pipeline, or its weights are pickled or don't match.
         """
+        # diffusers makes only what has been imported already.
+        import kinephoto.painter.autoencoder  # noqa: F401
+
         place = Path(pretrained_model_name_or_path)
         _refuse_folder(place)
         options.setdefault("low_cpu_mem_usage", False)
