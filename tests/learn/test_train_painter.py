@@ -333,3 +333,81 @@ def test_bad_shards_are_refused_and_bad_photos_counted(settings, photos, tmp_pat
     assert states[-1].skipped == 1
     with pytest.raises(InputError, match=r"NAME\.txt"):
         run(settings(photos=one))
+
+
+@pytest.fixture
+def stable_diffusion(tmp_path) -> Path:
+    """A Stable Diffusion pipeline of a few thousand random weights."""
+    from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+    from transformers import CLIPTokenizer
+
+    from kinephoto.learn.captions import new_text_encoder
+    from kinephoto.painter.networks import quiet
+
+    words = ["<|startoftext|>", "<|endoftext|>", *"abcdefghijklmnopqrstuvwxyz"]
+    words += [f"{letter}</w>" for letter in "abcdefghijklmnopqrstuvwxyz"]
+    tokenizer = CLIPTokenizer(vocab={w: i for i, w in enumerate(words)}, merges=[], model_max_length=8)
+    unet = UNet2DConditionModel(
+        sample_size=16,
+        block_out_channels=(8, 16),
+        norm_num_groups=4,
+        layers_per_block=1,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        cross_attention_dim=32,
+        attention_head_dim=2,
+    )
+    vae = AutoencoderKL(block_out_channels=(8, 8), norm_num_groups=4)
+    with quiet():
+        StableDiffusionPipeline(
+            vae=vae,
+            text_encoder=new_text_encoder(tokenizer, width=32, layers=1),
+            tokenizer=tokenizer,
+            unet=unet,
+            scheduler=DDIMScheduler(clip_sample=False, timestep_spacing="trailing"),
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+        ).save_pretrained(tmp_path / "sd")
+    return tmp_path / "sd"
+
+
+def test_of_stable_diffusion_only_the_masked_enhanced_blocks_learn(settings, stable_diffusion):
+    from kinephoto.painter import get_painter
+
+    chosen = settings(init=str(stable_diffusion), condition="black", residual=0.0, target="epsilon", steps=3)
+    chosen = chosen.model_copy(update={"check_every": 3})
+    losses = run(chosen, until=2) + run(chosen)
+    assert len(losses) == 3
+    assert [name for name in weights_in(chosen.out)["net"] if ".meb." not in name] == []
+    stored = chosen.out / "painter" / "masking.safetensors"
+    weights = load_file(stored)
+    assert any(float(value.abs().max()) > 0 for name, value in weights.items() if "conv_out.weight" in name)
+    (stable_diffusion / "masking.safetensors").write_bytes(stored.read_bytes())
+    rgb, known = torch.rand(3, 32, 32), torch.ones(32, 32, dtype=torch.bool)
+    known[8:20, 8:24] = False
+    painted = get_painter(f"sd:{stable_diffusion}", steps=2).paint(
+        rgb * known, known, torch.full((32, 32), 0.5)
+    )
+    assert torch.isfinite(painted).all()
+
+
+def test_an_m_unet_of_stable_diffusions_shape_learns_eight_photos_by_heart(
+    settings, stable_diffusion, all_photos
+):
+    chosen = settings(init=str(stable_diffusion), condition="black", residual=0.0, target="epsilon")
+    parts = parts_of(chosen, [])
+    trainee = parts.trainee().train().requires_grad_(True)
+    keys = [(0, 0, i) for i in range(8)]
+    batch = hole_batch(all_photos[:8], HoleBank(None).holes, 32, keys)
+    seen = noised(batch, keys, parts.pipeline, {}, chosen)
+    states = parts.pipeline.text_encoder(seen.tokens)[0].detach()
+    optimiser = torch.optim.Adam(trainee.parameters(), lr=1e-2)
+    losses = []
+    for _ in range(250):
+        loss = loss_of(trainee, seen, states).mean()
+        losses.append(float(loss.detach()))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert losses[-1] < 0.35 * losses[0]

@@ -106,4 +106,5 @@ def loss_of(trainee: torch.nn.Module, seen: Noised, states: Tensor | None = None
 def follow(average: torch.nn.Module, trainee: torch.nn.Module, decay: float) -> None:
     """Move the averaged weights towards the trainee's, keeping ``decay`` of themselves."""
     for mean, value in zip(average.parameters(), trainee.parameters(), strict=True):
-        mean.lerp_(value.to(mean), 1 - decay)
+        if value.requires_grad:
+            mean.lerp_(value.to(mean), 1 - decay)

@@ -33,8 +33,8 @@ def save_painter_state(
 ) -> None:
     """Write the state after ``step`` steps; a kill or a full disk in the middle leaves the one before."""
     state = {
-        "net": trainee.state_dict(),
-        "average": average.state_dict(),
+        "net": trainee.learnt(),
+        "average": average.learnt(),
         "optimiser": optimiser.state_dict(),
         "step": step,
         "seconds": seconds,
@@ -73,7 +73,7 @@ def read_painter_state(path: Path, trainee: Trainee, settings: PainterSettings) 
                 f"{path} is the state of a run with --{name.replace('_', '-')} {theirs}, here {ours}; give another "
                 "--out, or move it away."
             )
-    wanted = {name: tuple(value.shape) for name, value in trainee.state_dict().items()}
+    wanted = {name: tuple(value.shape) for name, value in trainee.learnt().items()}
     found = {name: tuple(value.shape) for name, value in state["net"].items()}
     odd = sorted(name for name in {*wanted, *found} if wanted.get(name) != found.get(name))
     if odd:

@@ -34,6 +34,9 @@ from kinephoto.learn.trainee import Parts, parts_of
 CHECK_CROPS = 96
 """Held-out crops, always the same and with the same noise, by which a run is judged."""
 
+Drawn = tuple[HoleBatch, list[tuple[int, ...]]]
+"""Crops and their keys."""
+
 CHECK_KEY = 2**31
 """Stands for the step in the keys of held-out crops; no run has as many steps."""
 
@@ -68,16 +71,14 @@ class _Run:
         self.accelerator = new_accelerator(settings)
         self.bank = HoleBank(settings.holes or settings.out / "holes")
         trainee = parts.trainee().train()
-        trainee.requires_grad_(True)
-        self.average = copy.deepcopy(trainee).eval().requires_grad_(False).to(self.accelerator.device)
-        optimiser = torch.optim.AdamW(
-            trainee.parameters(), lr=settings.lr, weight_decay=0.01, betas=(0.9, 0.99)
-        )
+        self.average = copy.deepcopy(trainee).eval().to(self.accelerator.device)
+        learns = [value for value in trainee.parameters() if value.requires_grad]
+        optimiser = torch.optim.AdamW(learns, lr=settings.lr, weight_decay=0.01, betas=(0.9, 0.99))
         self.first, self.spent = 0, 0.0
         state = read_painter_state(settings.out / "last.pt", trainee, settings)
         if state is not None:
-            trainee.load_state_dict(state["net"])
-            self.average.load_state_dict(state["average"])
+            trainee.take(state["net"])
+            self.average.take(state["average"])
             optimiser.load_state_dict(state["optimiser"])
             self.first, self.spent = state["step"], state["seconds"]
         self.trainee, self.optimiser = self.accelerator.prepare(trainee, optimiser)
@@ -125,24 +126,25 @@ class _Run:
             if board is not None:
                 board.close()
 
-    def _draw(self, step: int) -> list[Noised]:
-        """This process's share of a step's crops, noised, in ``accumulate`` batches."""
+    def _draw(self, step: int) -> list[Drawn]:
+        """This process's share of a step's crops, in ``accumulate`` batches, with their keys."""
         settings, accelerator = self.settings, self.accelerator
         drawn = []
         for part in range(settings.accumulate):
             first = (part * accelerator.num_processes + accelerator.process_index) * settings.batch
-            keys = [(settings.seed, step, first + i) for i in range(settings.batch)]
-            batch = hole_batch(self.photos.train, self.bank.holes, settings.crop_px, keys)
-            drawn.append(noised(batch, keys, self.parts.pipeline, self.captions, settings))
+            keys: list[tuple[int, ...]] = [(settings.seed, step, first + i) for i in range(settings.batch)]
+            drawn.append((hole_batch(self.photos.train, self.bank.holes, settings.crop_px, keys), keys))
         return drawn
 
-    def _step(self, step: int, batches: Sequence[Noised]) -> float:
+    def _step(self, step: int, batches: Sequence[Drawn]) -> float:
         """One update; the mean loss over all processes."""
         for group in self.optimiser.param_groups:
             group["lr"] = self.settings.lr * rate(step, self.settings.steps)
         self.optimiser.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.accelerator.device)
-        for seen in batches:
+        for batch, keys in batches:
+            # Here and not in the thread that draws ahead: the autoencoder is on the device.
+            seen = noised(batch, keys, self.parts.pipeline, self.captions, self.settings)
             seen = seen.to(self.accelerator.device)
             with self.accelerator.autocast():
                 loss = loss_of(self.trainee, seen, self._states(seen)).mean() / len(batches)

@@ -13,6 +13,7 @@ from kinephoto.errors import InputError
 from kinephoto.learn.captions import new_text_encoder, new_tokenizer
 from kinephoto.learn.painter_settings import PainterSettings
 from kinephoto.painter.munet import MUNet
+from kinephoto.painter.networks import quiet
 from kinephoto.painter.pipeline import MUNetPipeline
 
 TEXT_CHANNELS = 128
@@ -32,6 +33,15 @@ class Trainee(nn.Module):
         super().__init__()
         self.unet = unet
         self.text_encoder = text_encoder
+
+    def learnt(self) -> dict[str, Tensor]:
+        """The parameters that learn, by name; not those of a Stable Diffusion UNet, which stay as they are."""
+        learns = {name for name, value in self.named_parameters() if value.requires_grad}
+        return {name: value for name, value in self.state_dict().items() if name in learns}
+
+    def take(self, learnt: dict[str, Tensor]) -> None:
+        """Take over what ``learnt`` gave."""
+        self.load_state_dict(learnt, strict=False)
 
     def forward(
         self,
@@ -54,7 +64,8 @@ class Trainee(nn.Module):
         """
         if self.text_encoder is not None:
             states = self.text_encoder(tokens)[0]
-        return self.unet(z_t, t, states, mask, masked).sample
+        # torch's group norm crashes going back where channels lie last and its own weights don't learn.
+        return self.unet(z_t.contiguous(), t, states, mask.contiguous(), masked.contiguous()).sample
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +81,16 @@ class Parts:
     trains_text: bool
 
     def trainee(self) -> Trainee:
-        """The modules that learn; the pipeline's own."""
-        return Trainee(self.pipeline.unet, self.pipeline.text_encoder if self.trains_text else None)
+        """The modules that learn; the pipeline's own.
+
+        A painter of ours learns as a whole. Of Stable Diffusion only the Masked Enhanced Blocks learn, so that its
+        weights serve every painter made from it, and what is stored is small.
+        """
+        trainee = Trainee(self.pipeline.unet, self.pipeline.text_encoder if self.trains_text else None)
+        masking = {f"unet.{name}" for name in self.pipeline.unet.masking_weights()}
+        for name, value in trainee.named_parameters():
+            value.requires_grad_(self.trains_text or name in masking)
+        return trainee
 
 
 def parts_of(settings: PainterSettings, captions: list[str]) -> Parts:
@@ -93,7 +112,8 @@ def parts_of(settings: PainterSettings, captions: list[str]) -> Parts:
                 f"{place.name} is a painter of the variant {theirs}; --variant is {settings.variant}."
             )
         return Parts(pipeline, True)
-    pipeline = MUNetPipeline.from_stable_diffusion(settings.init, variant=settings.variant)
+    with quiet():
+        pipeline = MUNetPipeline.from_stable_diffusion(settings.init, variant=settings.variant)
     pipeline.register_to_config(condition=settings.condition, residual_scale=settings.residual or None)
     return Parts(pipeline, False)
 
