@@ -42,7 +42,7 @@ def test_animate_makes_a_video_beside_the_photo_and_everything_else_asked_for(
     assert answer.returncode == 0, answer.stderr.decode()
     assert frames_in(tmp_path / "beach.mp4") == (6, 128, 128) and frames_in(tmp_path / "mask.mp4")[0] == 6
     report = json.loads((tmp_path / "report.json").read_text())
-    assert report["depth"] == "depth.png" and report["seed"] == 3 and report["painter"] == "classical"
+    assert report["depth"] == "depth.png" and report["seed"] == 3 and report["painter"] == "builtin"
     assert set(report["seconds"]) == {"depth", "path", "painting", "frames"}
     assert 0 < report["path"]["amount"] <= report["path"]["safe_amount"] == report["path"]["amount"]
     assert (

@@ -107,7 +107,7 @@ def test_an_unknown_painter_is_refused_with_a_list_of_those_that_exist(name):
 
 def test_a_painter_says_its_name():
     for name in READY:
-        assert get_painter(name).name == (name if name != "auto" else "classical")
+        assert get_painter(name).name == (name if name != "auto" else "builtin")
 
 
 @pytest.mark.parametrize("broken", ["rgb", "known", "disparity", "dtype", "nan"])

@@ -26,12 +26,14 @@ from kinephoto.learn.diffusion import follow
 from kinephoto.learn.distill import PhotoSet, Progress, read_photos
 from kinephoto.learn.hole_crops import HoleBatch, drawn_ahead, hole_batch
 from kinephoto.learn.labels import BuiltinDepth
+from kinephoto.learn.painter_state import save_painter
 from kinephoto.learn.perceptual import PerceptualLoss
 from kinephoto.learn.photos import Labelled
 from kinephoto.painter.autoencoder import PatchAutoencoder
 from kinephoto.painter.builtin import loaded
 from kinephoto.painter.munet import resized
 from kinephoto.painter.networks import quiet
+from kinephoto.painter.pipeline import MUNetPipeline
 
 LatentsOf = Callable[[HoleBatch, int], Tensor]
 """Latents with wrong holes for a batch, drawn by a step's number."""
@@ -75,12 +77,18 @@ def corrupted(truth: Tensor, filled: Tensor, known: Tensor, generator: torch.Gen
 
 
 def decoder_loss(
-    net: PatchAutoencoder, batch: HoleBatch, z: Tensor, perceptual: PerceptualLoss, weight: float
+    net: PatchAutoencoder,
+    batch: HoleBatch,
+    z: Tensor,
+    perceptual: PerceptualLoss,
+    weight: float,
+    offset: tuple[int, int] = (0, 0),
 ) -> tuple[Tensor, Tensor]:
     """The loss and its perceptual part; both scalars.
 
     Absolute error of the hole, a little of the known (a seam must meet something), and the perceptual
-    distance of the composite, whose seam is in view.
+    distance of the composite, whose seam is in view. Its network looks every fourth pixel; from where on is
+    ``offset`` and should vary, or the decoder learns a grid that it doesn't see.
     """
     hole = (~batch.known)[:, None].float()
     decoded = net.picture(z, 2 * batch.filled - 1, hole)
@@ -89,14 +97,15 @@ def decoder_loss(
     absolute = (error * (hole + 0.1)).mean((1, 2, 3)) / (hole + 0.1).mean((1, 2, 3))
     composite = torch.lerp(batch.rgb, found, hole)
     near_hole = F.max_pool2d(hole, 17, 1, 8)
-    seen = perceptual(composite, batch.rgb, near_hole)
+    seen = perceptual(*(x[..., offset[0] :, offset[1] :] for x in (composite, batch.rgb, near_hole)))
     return absolute.mean() + weight * seen.mean(), seen.mean().detach()
 
 
 def train_autoencoder(settings: AutoencoderSettings) -> Generator[Progress, None, None]:
     """Train; yields for every photo read and after every step, and stops early when closed.
 
-    The averaged weights lie in ``out/vae`` after every check, and the log in ``out/log.jsonl``. A run begins anew;
+    The averaged weights lie in ``out/vae`` after every check, with a painter also in ``out/painter``, the painter
+    with its new decoder; and the log in ``out/log.jsonl``. A run begins anew;
     ``init`` goes on from weights.
 
     Raises:
@@ -137,8 +146,9 @@ def _train(settings: AutoencoderSettings, photos: PhotoSet) -> Iterator[Progress
             group["lr"] = settings.lr * _rate(step, settings.steps)
         with interrupt_waits():
             z = latents(batch, step)
+            offset = divmod(int(np.random.default_rng((settings.seed, step, 5)).integers(16)), 4)
             with torch.autocast("cpu", dtype=torch.bfloat16, enabled=settings.half):
-                loss, seen = decoder_loss(net, batch, z, perceptual, settings.perceptual)
+                loss, seen = decoder_loss(net, batch, z, perceptual, settings.perceptual, offset)
             value = float(loss.detach())
             if not math.isfinite(value):
                 raise InputError(
@@ -154,12 +164,27 @@ def _train(settings: AutoencoderSettings, photos: PhotoSet) -> Iterator[Progress
         if done % settings.check_every == 0 or done == settings.steps:
             line |= checked(average, check, perceptual, latents)
             save_autoencoder(average, settings.out / "vae")
+            if settings.painter is not None:
+                save_painter(
+                    with_autoencoder(settings.painter, average), settings.out / "painter", whole=True
+                )
         if done % 50 == 0 or "held_out" in line:
             with (settings.out / "log.jsonl").open("a", encoding="utf-8") as log:
                 log.write(json.dumps(line) + "\n")
         yield Progress(
             done, settings.steps, value, line.get("held_out"), seconds, skipped=len(photos.skipped)
         )
+
+
+def with_autoencoder(painter: Path, net: PatchAutoencoder) -> MUNetPipeline:
+    """A folder's painter with another autoencoder, whose components must be the same.
+
+    Raises:
+        InputError: there is no such painter.
+    """
+    pipeline = loaded(painter)
+    pipeline.register_modules(vae=net)
+    return pipeline
 
 
 def save_autoencoder(net: PatchAutoencoder, folder: Path) -> None:

@@ -103,6 +103,8 @@ def save_painter(pipeline: MUNetPipeline, folder: Path, whole: bool) -> None:
             save_file(
                 weights, beside / "masking.safetensors", {"variant": pipeline.unet.config["mask_variant"]}
             )
+        for path in beside.rglob("*.safetensors"):
+            path.chmod(0o644)  # safetensors writes for the owner alone
         shutil.rmtree(folder, ignore_errors=True)
         beside.rename(folder)
     except (OSError, RuntimeError) as error:

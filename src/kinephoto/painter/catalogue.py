@@ -65,7 +65,7 @@ CATALOGUE: tuple[Model, ...] = (
         "--painter",
         "builtin",
         "Apache-2.0",
-        20,
+        26,
         "painting at once, without a download",
         stem="painter",
     ),

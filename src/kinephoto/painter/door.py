@@ -63,6 +63,19 @@ def _classical(variant: str, options: Options) -> Painter:
     return ClassicalPainter()
 
 
+def _builtin(variant: str, options: Options) -> Painter:
+    from pathlib import Path
+
+    from kinephoto.painter.builtin import BuiltinPainter
+
+    return BuiltinPainter(
+        Path(variant) if variant else None,
+        device=options.device,
+        steps=options.steps,
+        guidance=options.guidance,
+    )
+
+
 def _opencv(variant: str, options: Options) -> Painter:
     from kinephoto.painter.opencv import OpenCVPainter
 
@@ -85,7 +98,8 @@ def _hub(variant: str, options: Options) -> Painter:
 # "none", a word in capitals for whatever the user writes there, such as a folder.
 _Maker = Callable[[str, Options], Painter]
 _FAMILIES: dict[str, tuple[tuple[str | None, ...], _Maker]] = {
-    "auto": ((None,), _classical),
+    "auto": ((None,), _builtin),
+    "builtin": ((None, "FOLDER"), _builtin),
     "classical": ((None,), _classical),
     "opencv": (("telea", "ns"), _opencv),
     "sd": (("FOLDER-OR-ID",), _sd),
