@@ -411,3 +411,16 @@ def test_an_m_unet_of_stable_diffusions_shape_learns_eight_photos_by_heart(
         loss.backward()
         optimiser.step()
     assert losses[-1] < 0.35 * losses[0]
+
+
+def test_a_start_of_another_kind_is_refused(settings, stable_diffusion):
+    run(settings())
+    start = str(settings().out / "painter")
+    with pytest.raises(InputError, match="--target v_prediction; --target epsilon needs --init scratch"):
+        parts_of(settings(init=start, target="epsilon"), [])
+    with pytest.raises(InputError, match="--variant meb; --variant concat"):
+        parts_of(settings(init=start, variant="concat"), [])
+    with pytest.raises(InputError, match="--target epsilon; --target v_prediction"):
+        parts_of(settings(init=str(stable_diffusion), target="v_prediction"), [])
+    assert parts_of(settings(init=start), []).pipeline.config["condition"] == "filled"
+    assert parts_of(settings(init=str(stable_diffusion)), []).pipeline.config["condition"] == "black"

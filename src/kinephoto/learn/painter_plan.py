@@ -16,7 +16,7 @@ from kinephoto.learn.painter_state import read_painter_state
 from kinephoto.learn.photos import Labelled, read_labelled, split_of
 from kinephoto.learn.plan import in_words
 from kinephoto.learn.train import captions_of, new_accelerator
-from kinephoto.learn.trainee import parts_of
+from kinephoto.learn.trainee import kind_of, parts_of
 
 SAMPLE = 8
 """Photos that are looked at; twice as many are tried to get them."""
@@ -34,7 +34,7 @@ def plan(settings: PainterSettings) -> str:
     parts = parts_of(settings, [text for texts in captions.values() for text in texts] or ["a photo"])
     accelerator = new_accelerator(settings)
     trainee = parts.trainee().train().to(accelerator.device)
-    state = read_painter_state(settings.out / "last.pt", trainee, settings)
+    state = read_painter_state(settings.out / "last.pt", trainee, kind_of(parts, settings))
     first = min(state["step"], settings.steps) if state else 0
     bank = HoleBank(None, variants=1)
     keys = [(settings.seed, 0, i) for i in range(settings.batch)]

@@ -16,7 +16,10 @@ class PainterSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     photos: Path = setting(
-        ..., "Folder of pictures; with manifest.csv its splits are kept, disparity/ holds labels.", "Data"
+        ...,
+        "Folder of pictures; with manifest.csv its splits are kept, disparity/ holds labels. Or WebDataset shards, "
+        "such as 'photos-{000..127}.tar'.",
+        "Data",
     )
     captions: Path | None = setting(None, "Captions in COCO's format (captions.json).", "Data")
     out: Path = setting(
@@ -50,17 +53,21 @@ class PainterSettings(BaseModel):
         128, "Side of the crops; a multiple of 32.", "Training", ge=32, le=1024, multiple_of=32
     )
     lr: float = setting(4e-4, "Peak learning rate.", "Training", gt=0, le=0.1, allow_inf_nan=False)
-    target: Literal["epsilon", "v_prediction"] = setting(
-        "v_prediction", "What is predicted; the paper has epsilon.", "Training"
+    target: Literal["auto", "epsilon", "v_prediction"] = setting(
+        "auto", "What is predicted; the paper has epsilon. auto: v, or what the start predicts.", "Training"
     )
-    condition: Literal["black", "filled"] = setting(
-        "filled", "What z̃ is encoded from: holes blackened, as in the paper, or filled.", "Training"
+    condition: Literal["auto", "black", "filled"] = setting(
+        "auto",
+        "What z̃ is encoded from: holes blackened, as in the paper, or filled. auto: filled, or as the start has it.",
+        "Training",
     )
     residual: float | None = setting(
-        1.0,
-        "z_0 is what the latents differ from z̃ by, divided by this; 0: the latents themselves.",
+        None,
+        "z_0 is what the latents differ from z̃ by, divided by this; 0: the latents themselves. 1, or as the start "
+        "has it, when not given.",
         "Training",
         ge=0,
+        le=100,
     )
     hole_weight: float = setting(
         10.0,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,9 @@ from safetensors.torch import save_file
 
 from kinephoto.errors import InputError
 from kinephoto.learn.checkpoint import written_whole
-from kinephoto.learn.painter_settings import PainterSettings
 from kinephoto.learn.trainee import Trainee
 from kinephoto.painter.networks import quiet
 from kinephoto.painter.pipeline import MUNetPipeline
-
-SAME = ("variant", "target", "condition", "residual", "seed", "batch", "accumulate", "crop_px")
-"""Settings that must not change within a run."""
 
 
 def save_painter_state(
@@ -29,7 +26,7 @@ def save_painter_state(
     optimiser: Any,
     step: int,
     seconds: float,
-    settings: PainterSettings,
+    kind: Mapping[str, Any],
 ) -> None:
     """Write the state after ``step`` steps; a kill or a full disk in the middle leaves the one before."""
     state = {
@@ -38,7 +35,7 @@ def save_painter_state(
         "optimiser": optimiser.state_dict(),
         "step": step,
         "seconds": seconds,
-        "settings": {name: getattr(settings, name) for name in SAME},
+        "kind": dict(kind),
     }
     try:
         with written_whole(path) as beside:
@@ -49,7 +46,7 @@ def save_painter_state(
         ) from None
 
 
-def read_painter_state(path: Path, trainee: Trainee, settings: PainterSettings) -> dict[str, Any] | None:
+def read_painter_state(path: Path, trainee: Trainee, kind: Mapping[str, Any]) -> dict[str, Any] | None:
     """What ``save_painter_state`` wrote, or None where there is no file.
 
     Raises:
@@ -61,13 +58,13 @@ def read_painter_state(path: Path, trainee: Trainee, settings: PainterSettings) 
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError):
         state = None
-    parts = {"net", "average", "optimiser", "step", "seconds", "settings"}
+    parts = {"net", "average", "optimiser", "step", "seconds", "kind"}
     if not isinstance(state, dict) or not parts <= set(state):
         raise InputError(
             f"{path} is not the state of a run that can be read; give another --out, or move it away."
         )
-    for name in SAME:
-        theirs, ours = state["settings"].get(name), getattr(settings, name)
+    for name, ours in kind.items():
+        theirs = state["kind"].get(name)
         if theirs != ours:
             raise InputError(
                 f"{path} is the state of a run with --{name.replace('_', '-')} {theirs}, here {ours}; give another "

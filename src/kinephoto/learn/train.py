@@ -29,7 +29,7 @@ from kinephoto.learn.painter_settings import PainterSettings
 from kinephoto.learn.painter_state import read_painter_state, save_painter, save_painter_state
 from kinephoto.learn.samples import write_samples
 from kinephoto.learn.shards import is_shards, read_shards
-from kinephoto.learn.trainee import Parts, parts_of
+from kinephoto.learn.trainee import Parts, kind_of, parts_of
 
 CHECK_CROPS = 96
 """Held-out crops, always the same and with the same noise, by which a run is judged."""
@@ -75,7 +75,7 @@ class _Run:
         learns = [value for value in trainee.parameters() if value.requires_grad]
         optimiser = torch.optim.AdamW(learns, lr=settings.lr, weight_decay=0.01, betas=(0.9, 0.99))
         self.first, self.spent = 0, 0.0
-        state = read_painter_state(settings.out / "last.pt", trainee, settings)
+        state = read_painter_state(settings.out / "last.pt", trainee, kind_of(parts, settings))
         if state is not None:
             trainee.take(state["net"])
             self.average.take(state["average"])
@@ -218,7 +218,7 @@ class _Run:
             self.optimiser,
             step,
             seconds,
-            self.settings,
+            kind_of(self.parts, self.settings),
         )
 
 

@@ -106,16 +106,40 @@ def parts_of(settings: PainterSettings, captions: list[str]) -> Parts:
     place = builtin_folder() if settings.init == "builtin" else Path(settings.init)
     if place.is_dir() and _is_ours(place):
         pipeline = loaded(place)
-        theirs = pipeline.unet.config["mask_variant"]
-        if theirs != settings.variant:
-            raise InputError(
-                f"{place.name} is a painter of the variant {theirs}; --variant is {settings.variant}."
-            )
+        _refuse_other(place.name, _kind_of(pipeline), settings)
         return Parts(pipeline, True)
     with quiet():
         pipeline = MUNetPipeline.from_stable_diffusion(settings.init, variant=settings.variant)
-    pipeline.register_to_config(condition=settings.condition, residual_scale=settings.residual or None)
+    # The paper's way, unless another is asked for.
+    condition = "black" if settings.condition == "auto" else settings.condition
+    pipeline.register_to_config(condition=condition, residual_scale=settings.residual or None)
+    _refuse_other(place.name, {"target": _kind_of(pipeline)["target"]}, settings)
     return Parts(pipeline, False)
+
+
+def kind_of(parts: Parts, settings: PainterSettings) -> dict[str, Any]:
+    """What must stay the same within a run."""
+    own = {name: getattr(settings, name) for name in ("seed", "batch", "accumulate", "crop_px")}
+    return own | _kind_of(parts.pipeline)
+
+
+def _kind_of(pipeline: MUNetPipeline) -> dict[str, Any]:
+    """What a painter is, under the names of the settings that say so."""
+    return {
+        "variant": pipeline.unet.config["mask_variant"],
+        "target": pipeline.scheduler.config["prediction_type"],
+        "condition": pipeline.config["condition"],
+        "residual": float(pipeline.config["residual_scale"] or 0.0),
+    }
+
+
+def _refuse_other(name: str, theirs: dict[str, Any], settings: PainterSettings) -> None:
+    """Raise InputError where the settings ask for another kind of painter than the start is."""
+    for setting, value in theirs.items():
+        asked = getattr(settings, setting)
+        if asked not in (None, "auto", value):
+            flag = "--" + setting
+            raise InputError(f"{name} is a painter with {flag} {value}; {flag} {asked} needs --init scratch.")
 
 
 def _is_ours(place: Path) -> bool:
@@ -124,6 +148,7 @@ def _is_ours(place: Path) -> bool:
 
 
 def _from_scratch(settings: PainterSettings, captions: list[str]) -> MUNetPipeline:
+    target = "v_prediction" if settings.target == "auto" else settings.target
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         tokenizer = new_tokenizer(captions)
@@ -135,9 +160,9 @@ def _from_scratch(settings: PainterSettings, captions: list[str]) -> MUNetPipeli
         text_encoder,
         tokenizer,
         unet,
-        new_scheduler(settings.target),
-        condition=settings.condition,
-        residual_scale=settings.residual or None,
+        new_scheduler(target),
+        condition="filled" if settings.condition == "auto" else settings.condition,
+        residual_scale=(1.0 if settings.residual is None else settings.residual) or None,
     )
 
 
