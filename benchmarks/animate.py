@@ -98,13 +98,8 @@ def animate_command(photo: Path, video: Path, case: Case, extra: list[str]) -> l
         "--size": case.video_size,
         "--seconds": case.frames / FPS,
         "--fps": FPS,
-        "--painter": "classical",
     }
-    flags = [
-        text
-        for flag, value in numbers.items()
-        for text in (flag, f"{value:g}" if value != "classical" else value)
-    ]
+    flags = [text for flag, value in numbers.items() for text in (flag, f"{value:g}")]
     return [str(program), "animate", str(photo), "-o", str(video), "--quiet", *flags, *extra]
 
 

@@ -75,7 +75,7 @@ def main() -> None:
             row["train_s"] = time.perf_counter() - began
             pipeline = loaded(Path(out) / "painter")
             seeds = list(range(CROPS))
-            if settings.condition == "filled":
+            if pipeline.config["condition"] == "filled":
                 warm = pipeline(crops.rgb, crops.known, fill=crops.filled, steps=4, strength=0.5, seed=seeds)
                 row |= scores(crops, warm, judge)
             noise = pipeline(crops.rgb, crops.known, fill=crops.filled, steps=12, seed=seeds)

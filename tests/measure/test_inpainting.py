@@ -16,6 +16,7 @@ from kinephoto.measure.inpainting import (
     BEST_PSNR_DB,
     KINDS,
     Finished,
+    Painted,
     evaluate_inpainting,
     inside_picture,
     kinds_of_holes,
@@ -253,3 +254,12 @@ def test_a_sheet_shows_photo_holes_and_every_method(pair):
     drawn = sheet(example)
     assert drawn.shape[0] == 3 and drawn.shape[2] > 4 * pair.rgb.shape[2]
     assert torch.isfinite(drawn).all() and 0 <= float(drawn.min()) <= float(drawn.max()) <= 1
+
+
+@pytest.mark.parametrize("hw", [(96, 99), (97, 98), (100, 128)])
+def test_sheets_of_pictures_whose_sides_are_no_multiples_of_three(hw):
+    known = torch.ones(hw, dtype=torch.bool)
+    known[40:50, 40:50] = False
+    rgb = torch.rand(3, *hw)
+    drawn = sheet(Painted(rgb, known, {"grey": rgb * 0 + 0.5}))
+    assert drawn.shape[0] == 3 and torch.isfinite(drawn).all()

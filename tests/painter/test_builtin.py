@@ -5,7 +5,7 @@ import torch
 
 from kinephoto.errors import InputError
 from kinephoto.painter import get_painter, paint_holes
-from kinephoto.painter.builtin import BuiltinPainter, builtin_folder, loaded
+from kinephoto.painter.builtin import BuiltinPainter, builtin_folder, calm_parts, loaded
 
 
 @pytest.fixture(scope="module")
@@ -89,3 +89,15 @@ def test_the_weights_are_whole_and_finite():
     pipeline = loaded(builtin_folder())
     for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
         assert all(bool(torch.isfinite(value).all()) for value in part.state_dict().values())
+
+
+def test_where_the_background_is_calm_the_fill_stays_and_where_it_is_not_the_network_paints():
+    known = torch.ones(40, 80, dtype=torch.bool)
+    known[10:30] = False
+    fill = torch.full((3, 40, 80), 0.6)
+    fill[:, :, 40:] += 0.2 * torch.rand(40, 40, generator=torch.Generator().manual_seed(0))
+    smoothed, share = calm_parts(fill, known)
+    assert torch.allclose(smoothed[:, 15:25, 5:30], torch.tensor(0.6), atol=1e-3)
+    assert float(share[0, 15:25, 5:30].min()) == 1
+    assert float(share[0, 15:25, 50:75].max()) == 0
+    assert float(share[0, known].max()) == 0

@@ -285,3 +285,13 @@ def test_a_truncated_file_and_an_empty_folder_are_refused(tmp_path):
 def test_an_unknown_variant_is_refused_with_those_that_exist():
     with pytest.raises(InputError, match="meb, no-mask, cross-fusion, concat"):
         MUNet(mask_variant="sean", **SMALL)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@torch.no_grad()
+def test_every_variant_runs_in_half_precision(variant):
+    munet, given = awake(MUNet.from_unet(small_unet(), variant=variant)), inputs()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = munet(**given).sample.float()
+    # bfloat16 has eight bits; errors add up over some twenty layers.
+    assert float((half - munet(**given).sample).abs().mean()) < 0.1

@@ -42,6 +42,7 @@ PATCHES_PER_PHOTO = 40
 PAINTED_STEPS, PAINTED_STRENGTHS = 2, (0.35, 0.45, 0.55)
 CHECK_CROPS = 96
 """Held-out crops, always the same, by which a run is judged."""
+CHROMA_WEIGHT = 2.0
 LEAST_PAINTED = 0.25
 """Latents whose patch holds at least this share of hole are corrupted in full, others by their share."""
 
@@ -86,19 +87,25 @@ def decoder_loss(
 ) -> tuple[Tensor, Tensor]:
     """The loss and its perceptual part; both scalars.
 
-    Absolute error of the hole, a little of the known (a seam must meet something), and the perceptual
+    Absolute error of the hole, its tint more than its brightness, since the perceptual network hardly sees that;
+    a little of the known, for a seam must meet something; and the perceptual
     distance of the composite, whose seam is in view. Its network looks every fourth pixel; from where on is
     ``offset`` and should vary, or the decoder learns a grid that it doesn't see.
     """
     hole = (~batch.known)[:, None].float()
     decoded = net.picture(z, 2 * batch.filled - 1, hole)
     found = decoded.float() / 2 + 0.5
-    error = (found - batch.rgb).abs()
+    error = (found - batch.rgb).abs() + CHROMA_WEIGHT * (chroma(found) - chroma(batch.rgb)).abs()
     absolute = (error * (hole + 0.1)).mean((1, 2, 3)) / (hole + 0.1).mean((1, 2, 3))
     composite = torch.lerp(batch.rgb, found, hole)
     near_hole = F.max_pool2d(hole, 17, 1, 8)
     seen = perceptual(*(x[..., offset[0] :, offset[1] :] for x in (composite, batch.rgb, near_hole)))
     return absolute.mean() + weight * seen.mean(), seen.mean().detach()
+
+
+def chroma(rgb: Tensor) -> Tensor:
+    """[B, 3, H, W] -> the same without its brightness."""
+    return rgb - rgb.mean(1, keepdim=True)
 
 
 def train_autoencoder(settings: AutoencoderSettings) -> Generator[Progress, None, None]:

@@ -57,7 +57,7 @@ def noised(
     shown = batch.filled if condition == "filled" else batch.rgb * batch.known[:, None]
     truth, masked = pipeline.encode(batch.rgb), pipeline.encode(shown)
     clean = truth if scale is None else (truth - masked) / scale
-    mask = resized(batch.known[:, None].float(), clean.shape[-2:])
+    mask = resized(batch.known[:, None].to(clean), clean.shape[-2:])
 
     shares = pipeline.scheduler.alphas_cumprod
     t, noise, texts = [], [], []

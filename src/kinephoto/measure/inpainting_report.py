@@ -110,8 +110,9 @@ def sheet(painted: Painted) -> Tensor:
     cells = []
     for picture in pictures.values():
         crop = picture[:, rows, columns].repeat_interleave(ENLARGED, 1).repeat_interleave(ENLARGED, 2)
-        cells.append(torch.cat([picture, crop], 1))
-    width = int(painted.rgb.shape[2])
+        # A third is rounded down, so the crop may be a pixel or two narrower.
+        cells.append(torch.cat([picture[:, :, : crop.shape[2]], crop], 1))
+    width = int(cells[0].shape[2])
     return contact_sheet(cells, columns=SHEET_COLUMNS, labels=list(pictures), cell_width_px=width)
 
 

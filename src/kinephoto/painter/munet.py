@@ -113,8 +113,8 @@ class MaskedEnhancedBlock(nn.Module):
         if self.variant != "no-mask":
             gamma_mask, beta_mask = self.embed_mask(resized(mask, hw))
         if self.variant == "cross-fusion":
-            gamma = torch.lerp(gamma_mask, gamma, torch.sigmoid(self.mix_gamma))
-            beta = torch.lerp(beta_mask, beta, torch.sigmoid(self.mix_beta))
+            gamma = torch.lerp(gamma_mask, gamma, torch.sigmoid(self.mix_gamma).to(gamma))
+            beta = torch.lerp(beta_mask, beta, torch.sigmoid(self.mix_beta).to(beta))
         g = f + gamma * self.norm(f) + beta
         if self.variant == "meb":
             g = g + gamma_mask * g + beta_mask

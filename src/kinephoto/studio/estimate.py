@@ -15,7 +15,10 @@ from kinephoto.scene.machine import usable_cores
 
 # Seconds of one core of that machine: per megapixel and frame, per megapixel and painting, and once.
 FILM_S = 0.30
-PAINT_S = {"classical": 2.5, "opencv:telea": 1.1, "opencv:ns": 1.1}
+PAINT_S = {"builtin": 3.4, "classical": 2.5, "opencv:telea": 1.1, "opencv:ns": 1.1}
+LOAD_S = {"builtin": 3.5}
+"""What reading the network takes, and what it is built from."""
+
 PAINTED_VIEWS = 3.0
 DEPTH_S = 2.2
 FIXED_S = 2.9  # Python, torch and the renderer's compiled code starting, and ending
@@ -30,15 +33,16 @@ def estimate_seconds(
 
     Args:
         hw: height and width of the frames.
-        painter: its name; unknown ones count as the classical.
+        painter: its name; unknown ones count as the built-in.
         mode: "world" or "autoregressive".
     """
     megapixels = hw[0] * hw[1] / 1e6
     workers = min(threads or usable_cores(), usable_cores())
-    paint = PAINT_S.get(painter, PAINT_S["classical"]) * megapixels
+    known = painter if painter in PAINT_S else "builtin"
+    paint = PAINT_S[known] * megapixels
     paintings = PAINTED_VIEWS if mode == "world" else float(frame_count)
     shared = DEPTH_S + frame_count * FILM_S * megapixels
-    return FIXED_S + _slowness() * (paintings * paint + shared / workers)
+    return FIXED_S + _slowness() * (LOAD_S.get(known, 0.0) + paintings * paint + shared / workers)
 
 
 def in_words(seconds: float) -> str:
