@@ -22,13 +22,13 @@ from kinephoto.errors import InputError
 from kinephoto.learn.autoencoder_settings import AutoencoderSettings
 from kinephoto.learn.bank import HoleBank
 from kinephoto.learn.checkpoint import interrupt_waits
-from kinephoto.learn.diffusion import follow
 from kinephoto.learn.distill import PhotoSet, Progress, read_photos
 from kinephoto.learn.hole_crops import HoleBatch, drawn_ahead, hole_batch
 from kinephoto.learn.labels import BuiltinDepth
 from kinephoto.learn.painter_state import save_painter
 from kinephoto.learn.perceptual import PerceptualLoss
 from kinephoto.learn.photos import Labelled
+from kinephoto.learn.schedule import follow, warm_cosine
 from kinephoto.painter.autoencoder import PatchAutoencoder
 from kinephoto.painter.builtin import loaded
 from kinephoto.painter.munet import resized
@@ -150,7 +150,7 @@ def _train(settings: AutoencoderSettings, photos: PhotoSet) -> Iterator[Progress
     began = time.perf_counter()
     for step, batch in enumerate(drawn_ahead(draw, 0, settings.steps)):
         for group in optimiser.param_groups:
-            group["lr"] = settings.lr * _rate(step, settings.steps)
+            group["lr"] = settings.lr * warm_cosine(step, settings.steps, 100, 0.02)
         with interrupt_waits():
             z = latents(batch, step)
             offset = divmod(int(np.random.default_rng((settings.seed, step, 5)).integers(16)), 4)
@@ -264,12 +264,6 @@ class Painted:
         return self._pipeline.paint_latents(
             batch.rgb, batch.known, fill=batch.filled, steps=PAINTED_STEPS, strength=strength, seeds=seeds
         )
-
-
-def _rate(step: int, steps: int) -> float:
-    """Share of the peak learning rate: a short warm-up, then half a cosine to a fiftieth."""
-    warm = min(1.0, (step + 1) / min(100, steps))
-    return warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
 
 
 def _start(settings: AutoencoderSettings, photos: Sequence[Labelled]) -> PatchAutoencoder:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from kinephoto.learn.distill_settings import _setting as setting
+from kinephoto.learn.distill_settings import setting
 
 
 class AutoencoderSettings(BaseModel):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kinephoto.errors import InputError
+from kinephoto.learn.photos import reason
 
 VOCABULARY = 3072
 LONGEST = 24
@@ -31,8 +32,7 @@ def read_captions(path: Path, names: Iterable[str]) -> dict[str, list[str]]:
         files = {image["id"]: str(image["file_name"]) for image in content["images"]}
         said = [(files[each["image_id"]], str(each["caption"]).strip()) for each in content["annotations"]]
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path} is not a captions file in COCO's format ({reason}).") from None
+        raise InputError(f"{path} is not a captions file in COCO's format ({reason(error)}).") from None
     by_short = {name.removeprefix("photos/"): name for name in names}
     missing = sorted({file for file, _ in said} - set(by_short))
     if missing:

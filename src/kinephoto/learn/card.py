@@ -79,10 +79,15 @@ class DepthTraining:
     teacher: str = OUR_TEACHER
 
     def __post_init__(self) -> None:
-        for name in ("numbers", "make_weights", "make_numbers", "commit", "device"):
-            value = getattr(self, name)
-            if not value or (name.startswith("make_") and isinstance(value, str)):
-                raise InputError(f"A card needs {name}; it is {value!r}.")
+        refuse_missing(self, ("numbers", "make_weights", "make_numbers", "commit", "device"))
+
+
+def refuse_missing(training: object, names: Sequence[str]) -> None:
+    """Raise InputError where a card's training lacks one of these; commands must be a list of lines."""
+    for name in names:
+        value = getattr(training, name)
+        if not value or (name.startswith("make_") and isinstance(value, str)):
+            raise InputError(f"A card needs {name}; it is {value!r}.")
 
 
 def write_depth_card(weights: Path, training: DepthTraining) -> Path:

@@ -100,11 +100,3 @@ def loss_of(trainee: torch.nn.Module, seen: Noised, states: Tensor | None = None
     """
     found = trainee(seen.z_t, seen.t, seen.tokens, states, seen.mask, seen.masked)
     return ((found.float() - seen.target).square() * seen.weight).mean((1, 2, 3))
-
-
-@torch.no_grad()
-def follow(average: torch.nn.Module, trainee: torch.nn.Module, decay: float) -> None:
-    """Move the averaged weights towards the trainee's, keeping ``decay`` of themselves."""
-    for mean, value in zip(average.parameters(), trainee.parameters(), strict=True):
-        if value.requires_grad:
-            mean.lerp_(value.to(mean), 1 - decay)

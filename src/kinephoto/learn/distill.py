@@ -29,6 +29,7 @@ from kinephoto.learn.distill_settings import DistillSettings
 from kinephoto.learn.labels import Labeller, TeacherLabels
 from kinephoto.learn.losses import distill_loss, feature_loss
 from kinephoto.learn.photos import Labelled, Skipped, check_few_bad, read_all, split_of
+from kinephoto.learn.schedule import follow, warm_cosine
 from kinephoto.learn.teacher import Teacher
 from kinephoto.scene.depthnet import (
     DepthNet,
@@ -286,8 +287,7 @@ def optimiser_of(net: DepthNet, settings: DistillSettings) -> torch.optim.Optimi
 
 def learning_rate(step: int, settings: DistillSettings) -> float:
     """Share of the peak: linear warm-up over 200 steps, then half a cosine to a hundredth."""
-    warm = min(1.0, (step + 1) / min(200, settings.steps))
-    return warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / settings.steps)))
+    return warm_cosine(step, settings.steps, 200, 0.01)
 
 
 def train_step(
@@ -314,13 +314,6 @@ def train_step(
     torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
     optimiser.step()
     return float(loss.detach())
-
-
-@torch.no_grad()
-def follow(average: DepthNet, net: DepthNet, decay: float) -> None:
-    """Move the averaged weights towards the network's, keeping ``decay`` of themselves."""
-    for mean, value in zip(average.parameters(), net.parameters(), strict=True):
-        mean.lerp_(value, 1 - decay)
 
 
 @torch.inference_mode()

@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 FEWEST_TOKENS, MOST_TOKENS = 2, 64
 
 
-def _setting(default: Any, says: str, panel: str, **limits: Any) -> Any:
+def setting(default: Any, says: str, panel: str, **limits: Any) -> Any:
     """A field: its default (``...``: must be given), the sentence for the help, its group there, its limits."""
     return Field(default, description=says, json_schema_extra={"panel": panel}, **limits)
 
@@ -21,26 +21,24 @@ class DistillSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    photos: Path = _setting(
+    photos: Path = setting(
         ..., "Folder of pictures; with manifest.csv its splits are kept, disparity/ holds labels.", "Data"
     )
-    out: Path = _setting(
+    out: Path = setting(
         Path("runs/depth"),
         "Folder for the state, the log, labels and the weights; a run there is gone on with.",
         "Data",
     )
-    teacher: Path | None = _setting(
+    teacher: Path | None = setting(
         None, "Folder of a Depth Anything network: for labels, features and --init teacher.", "Data"
     )
-    init: str = _setting(
-        "builtin", "Start from: builtin, teacher, scratch, or a file of weights.", "Training"
-    )
-    steps: int = _setting(12000, "Steps of the whole run.", "Training", ge=1, le=10_000_000)
-    feature_steps: int = _setting(
+    init: str = setting("builtin", "Start from: builtin, teacher, scratch, or a file of weights.", "Training")
+    steps: int = setting(12000, "Steps of the whole run.", "Training", ge=1, le=10_000_000)
+    feature_steps: int = setting(
         3000, "First steps, which also match the teacher's features.", "Training", ge=0, le=10_000_000
     )
-    batch: int = _setting(8, "Crops in a step.", "Training", ge=1, le=1024)
-    lr: float = _setting(
+    batch: int = setting(8, "Crops in a step.", "Training", ge=1, le=1024)
+    lr: float = setting(
         4e-4,
         "Peak learning rate of the encoder; the decoder's is 2.5 times it.",
         "Training",
@@ -48,23 +46,23 @@ class DistillSettings(BaseModel):
         le=0.1,
         allow_inf_nan=False,
     )
-    tokens: list[int] = _setting(
+    tokens: list[int] = setting(
         [14, 16, 20],
         "Side of the crops in tokens of 14 px, stage by stage; repeat it for each stage.",
         "Training",
         min_length=1,
         max_length=16,
     )
-    ema: float = _setting(
+    ema: float = setting(
         0.999, "How slowly the averaged weights, which are kept, follow.", "Training", ge=0, lt=1
     )
-    seed: int = _setting(0, "The same seed gives the same run.", "Training", ge=0, lt=2**32)
-    check_every: int = _setting(
+    seed: int = setting(0, "The same seed gives the same run.", "Training", ge=0, lt=2**32)
+    check_every: int = setting(
         500, "Steps between checks on the held-out photos; each one saves.", "Training", ge=1
     )
-    device: str = _setting("cpu", "Where to compute, such as cuda.", "Machine")
-    threads: int = _setting(2, "Threads of the processor.", "Machine", ge=1, le=1024)
-    half: bool = _setting(True, "bfloat16 where it helps.", "Machine")
+    device: str = setting("cpu", "Where to compute, such as cuda.", "Machine")
+    threads: int = setting(2, "Threads of the processor.", "Machine", ge=1, le=1024)
+    half: bool = setting(True, "bfloat16 where it helps.", "Machine")
 
     @field_validator("tokens")
     @classmethod

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kinephoto.errors import InputError
-from kinephoto.learn.card import OUR_PHOTOS, commands, tables
+from kinephoto.learn.card import OUR_PHOTOS, commands, refuse_missing, tables
 from kinephoto.learn.checkpoint import written_whole
 from kinephoto.learn.pairs import MIXTURE, Motion
 
@@ -54,10 +53,7 @@ class PainterTraining:
     photos: str = OUR_PHOTOS
 
     def __post_init__(self) -> None:
-        for name in ("numbers", "text", "make_weights", "make_numbers", "commit", "device"):
-            value = getattr(self, name)
-            if not value or (name.startswith("make_") and isinstance(value, str)):
-                raise InputError(f"A card needs {name}; it is {value!r}.")
+        refuse_missing(self, ("numbers", "text", "make_weights", "make_numbers", "commit", "device"))
 
 
 def write_painter_card(folder: Path, training: PainterTraining) -> Path:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from kinephoto.learn.distill_settings import _setting as setting
+from kinephoto.learn.distill_settings import setting
 
 
 class PainterSettings(BaseModel):

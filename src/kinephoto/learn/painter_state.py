@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 from kinephoto.errors import InputError
 from kinephoto.learn.checkpoint import written_whole
+from kinephoto.learn.photos import reason
 from kinephoto.learn.trainee import Trainee
 from kinephoto.painter.networks import quiet
 from kinephoto.painter.pipeline import MUNetPipeline
@@ -42,7 +43,7 @@ def save_painter_state(
             torch.save(state, beside)
     except (OSError, RuntimeError) as error:
         raise InputError(
-            f"The state can't be written to {path} ({_first_line(error)}); the one before is still there."
+            f"The state can't be written to {path} ({reason(error)}); the one before is still there."
         ) from None
 
 
@@ -106,11 +107,7 @@ def save_painter(pipeline: MUNetPipeline, folder: Path, whole: bool) -> None:
         beside.rename(folder)
     except (OSError, RuntimeError) as error:
         shutil.rmtree(beside, ignore_errors=True)
-        raise InputError(f"The weights can't be written to {folder} ({_first_line(error)}).") from None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"The weights can't be written to {folder} ({reason(error)}).") from None
 
 
 def _save_whole(pipeline: MUNetPipeline, folder: Path) -> None:

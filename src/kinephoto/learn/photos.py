@@ -154,12 +154,12 @@ def read_labelled(folder: Path, name: str, labels: TeacherLabels | None = None) 
         with Image.open(folder / name) as file:
             rgb = np.asarray(file.convert("RGB"))
     except Exception as error:  # Pillow's decoders each raise kinds of their own
-        raise InputError(f"{name} is not a picture that can be read ({_reason(error)}).") from None
+        raise InputError(f"{name} is not a picture that can be read ({reason(error)}).") from None
     try:
         code = read_code(label)
     except Exception as error:
         raise InputError(
-            f"The label of {name} is not a picture that can be read ({_reason(error)})."
+            f"The label of {name} is not a picture that can be read ({reason(error)})."
         ) from None
     if rgb.shape[:2] != code.shape:
         raise InputError(f"{name} is {rgb.shape[:2]}, its disparity label {code.shape}.")
@@ -203,5 +203,6 @@ def upright(path: Path | BinaryIO) -> np.ndarray:
     return np.round(rgb * 255).clip(0, 255).astype(np.uint8)
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """The first line of what others raised, or its kind where it says nothing."""
     return (str(error).splitlines() or [type(error).__name__])[0]

@@ -18,7 +18,7 @@ from PIL import Image
 from kinephoto.errors import InputError
 from kinephoto.learn.distill import PhotoSet, Progress
 from kinephoto.learn.labels import TeacherLabels
-from kinephoto.learn.photos import Labelled, Skipped, check_few_bad, is_held_out, upright
+from kinephoto.learn.photos import Labelled, Skipped, check_few_bad, is_held_out, reason, upright
 
 PICTURES = ("jpg", "jpeg", "png", "webp", "avif")
 LABELS = ("disparity.png", "disparity.avif", "disparity.webp")
@@ -80,8 +80,9 @@ def _samples(urls: Path) -> Iterator[dict[str, Any]]:
         try:
             yield from webdataset.WebDataset([file], shardshuffle=False, empty_check=False)
         except (OSError, ValueError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise InputError(f"{file} is not a tar file that can be read to its end ({reason}).") from None
+            raise InputError(
+                f"{file} is not a tar file that can be read to its end ({reason(error)})."
+            ) from None
 
 
 def _labelled(name: str, sample: dict[str, Any], labels: TeacherLabels) -> Labelled:

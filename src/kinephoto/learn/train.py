@@ -21,13 +21,14 @@ from kinephoto.errors import InputError
 from kinephoto.learn.bank import HoleBank
 from kinephoto.learn.captions import read_captions
 from kinephoto.learn.checkpoint import interrupt_waits
-from kinephoto.learn.diffusion import Noised, follow, loss_of, noised
+from kinephoto.learn.diffusion import Noised, loss_of, noised
 from kinephoto.learn.distill import PhotoSet, Progress, read_photos
 from kinephoto.learn.hole_crops import HoleBatch, drawn_ahead, hole_batch
 from kinephoto.learn.labels import BuiltinDepth, TeacherLabels
 from kinephoto.learn.painter_settings import PainterSettings
 from kinephoto.learn.painter_state import read_painter_state, save_painter, save_painter_state
 from kinephoto.learn.samples import write_samples
+from kinephoto.learn.schedule import follow, warm_cosine
 from kinephoto.learn.shards import is_shards, read_shards
 from kinephoto.learn.trainee import Parts, kind_of, parts_of
 
@@ -139,7 +140,7 @@ class _Run:
     def _step(self, step: int, batches: Sequence[Drawn]) -> float:
         """One update; the mean loss over all processes."""
         for group in self.optimiser.param_groups:
-            group["lr"] = self.settings.lr * rate(step, self.settings.steps)
+            group["lr"] = self.settings.lr * warm_cosine(step, self.settings.steps, 200, 0.02)
         self.optimiser.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.accelerator.device)
         for batch, keys in batches:
@@ -220,12 +221,6 @@ class _Run:
             seconds,
             kind_of(self.parts, self.settings),
         )
-
-
-def rate(step: int, steps: int) -> float:
-    """Share of the peak learning rate: linear warm-up over 200 steps, then half a cosine to a fiftieth."""
-    warm = min(1.0, (step + 1) / min(200, steps))
-    return warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
 
 
 def _photos(settings: PainterSettings) -> Generator[Progress, None, tuple[PhotoSet, dict[str, list[str]]]]:
