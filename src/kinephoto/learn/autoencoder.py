@@ -26,7 +26,7 @@ from kinephoto.learn.distill import PhotoSet, Progress, read_photos
 from kinephoto.learn.hole_crops import HoleBatch, drawn_ahead, hole_batch
 from kinephoto.learn.labels import BuiltinDepth
 from kinephoto.learn.painter_state import save_painter
-from kinephoto.learn.perceptual import PerceptualLoss
+from kinephoto.learn.perceptual import Looks
 from kinephoto.learn.photos import Labelled
 from kinephoto.learn.schedule import follow, warm_cosine
 from kinephoto.painter.autoencoder import PatchAutoencoder
@@ -34,6 +34,7 @@ from kinephoto.painter.builtin import loaded
 from kinephoto.painter.munet import resized
 from kinephoto.painter.networks import quiet
 from kinephoto.painter.pipeline import MUNetPipeline
+from kinephoto.scene.machine import bfloat16_helps
 
 LatentsOf = Callable[[HoleBatch, int], Tensor]
 """Latents with wrong holes for a batch, drawn by a step's number."""
@@ -81,16 +82,13 @@ def decoder_loss(
     net: PatchAutoencoder,
     batch: HoleBatch,
     z: Tensor,
-    perceptual: PerceptualLoss,
-    weight: float,
-    offset: tuple[int, int] = (0, 0),
+    looks: Looks,
+    rng: np.random.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """The loss and its perceptual part; both scalars.
+    """The loss, and how different the composites look to an AlexNet; both scalars.
 
-    Absolute error of the hole, its tint more than its brightness, since the perceptual network hardly sees that;
-    a little of the known, for a seam must meet something; and the perceptual
-    distance of the composite, whose seam is in view. Its network looks every fourth pixel; from where on is
-    ``offset`` and should vary, or the decoder learns a grid that it doesn't see.
+    Absolute error of the hole, its tint more than its brightness, since the perceptual networks hardly see that;
+    a little of the known, for a seam must meet something; and how the composite looks, its seam in view.
     """
     hole = (~batch.known)[:, None].float()
     decoded = net.picture(z, 2 * batch.filled - 1, hole)
@@ -98,9 +96,8 @@ def decoder_loss(
     error = (found - batch.rgb).abs() + CHROMA_WEIGHT * (chroma(found) - chroma(batch.rgb)).abs()
     absolute = (error * (hole + 0.1)).mean((1, 2, 3)) / (hole + 0.1).mean((1, 2, 3))
     composite = torch.lerp(batch.rgb, found, hole)
-    near_hole = F.max_pool2d(hole, 17, 1, 8)
-    seen = perceptual(*(x[..., offset[0] :, offset[1] :] for x in (composite, batch.rgb, near_hole)))
-    return absolute.mean() + weight * seen.mean(), seen.mean().detach()
+    looked, seen = looks(composite, batch.rgb, hole, rng)
+    return absolute.mean() + looked, seen
 
 
 def chroma(rgb: Tensor) -> Tensor:
@@ -134,7 +131,8 @@ def _train(settings: AutoencoderSettings, photos: PhotoSet) -> Iterator[Progress
     latents = Corrupted(net, settings.seed) if settings.painter is None else Painted(settings.painter)
     average = copy.deepcopy(net).eval().requires_grad_(False)
     optimiser = torch.optim.AdamW(net.parameters(), lr=settings.lr, weight_decay=0.01, betas=(0.9, 0.99))
-    perceptual = PerceptualLoss()
+    half = settings.half and bfloat16_helps()
+    looks = Looks(settings.perceptual, settings.perceptual_vgg)
     check = [
         hole_batch(
             photos.held_out, bank.holes, settings.crop_px, [(settings.seed, 7, k, i) for i in range(16)]
@@ -153,9 +151,9 @@ def _train(settings: AutoencoderSettings, photos: PhotoSet) -> Iterator[Progress
             group["lr"] = settings.lr * warm_cosine(step, settings.steps, 100, 0.02)
         with interrupt_waits():
             z = latents(batch, step)
-            offset = divmod(int(np.random.default_rng((settings.seed, step, 5)).integers(16)), 4)
-            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=settings.half):
-                loss, seen = decoder_loss(net, batch, z, perceptual, settings.perceptual, offset)
+            rng = np.random.default_rng((settings.seed, step, 5))
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+                loss, seen = decoder_loss(net, batch, z, looks, rng)
             value = float(loss.detach())
             if not math.isfinite(value):
                 raise InputError(
@@ -169,7 +167,7 @@ def _train(settings: AutoencoderSettings, photos: PhotoSet) -> Iterator[Progress
         done, seconds = step + 1, time.perf_counter() - began
         line: dict[str, float] = {"step": done, "loss": value, "perceptual": float(seen), "seconds": seconds}
         if done % settings.check_every == 0 or done == settings.steps:
-            line |= checked(average, check, perceptual, latents)
+            line |= checked(average, check, looks, latents)
             save_autoencoder(average, settings.out / "vae")
             if settings.painter is not None:
                 save_painter(
@@ -202,30 +200,27 @@ def save_autoencoder(net: PatchAutoencoder, folder: Path) -> None:
 
 @torch.no_grad()
 def checked(
-    net: PatchAutoencoder, batches: Sequence[HoleBatch], perceptual: PerceptualLoss, latents: LatentsOf
+    net: PatchAutoencoder, batches: Sequence[HoleBatch], looks: Looks, latents: LatentsOf
 ) -> dict[str, float]:
-    """PSNR in the hole, dB, and perceptual distance of the composite on held-out crops, beside the plain fill's."""
-    seen: list[Tensor] = []
-    plain: list[Tensor] = []
-    errors: list[Tensor] = []
-    plain_errors: list[Tensor] = []
+    """PSNR in the hole, dB, and how different the composite of held-out crops looks, beside the plain fill's."""
+    networks = {"held_out": looks.alex} | ({} if looks.vgg is None else {"held_out_vgg": looks.vgg})
+    seen: dict[str, list[Tensor]] = {name + of: [] for name in networks for of in ("", "_fill")}
+    errors: dict[str, list[Tensor]] = {"psnr_hole": [], "psnr_hole_fill": []}
     area: list[Tensor] = []
     for k, batch in enumerate(batches):
         hole = (~batch.known)[:, None].float()
         z = latents(batch, 10**9 + k)
         found = (net.picture(z, 2 * batch.filled - 1, hole).float() / 2 + 0.5).clamp(0, 1)
-        for picture, into, squares in ((found, seen, errors), (batch.filled, plain, plain_errors)):
+        for picture, of in ((found, ""), (batch.filled, "_fill")):
             composite = torch.lerp(batch.rgb, picture, hole)
-            into.append(perceptual(composite, batch.rgb))
-            squares.append((composite - batch.rgb).square().mean(1).sum((1, 2)))
+            for name, network in networks.items():
+                seen[name + of].append(network(composite, batch.rgb))
+            errors["psnr_hole" + of].append((composite - batch.rgb).square().mean(1).sum((1, 2)))
         area.append(hole.sum((1, 2, 3)))
-    per_hole = [torch.cat(squares) / torch.cat(area) for squares in (errors, plain_errors)]
-    psnr, plain_psnr = (float((-10 * each.clamp_min(1e-6).log10()).mean()) for each in per_hole)
-    return {
-        "held_out": float(torch.cat(seen).mean()),
-        "held_out_fill": float(torch.cat(plain).mean()),
-        "psnr_hole": psnr,
-        "psnr_hole_fill": plain_psnr,
+    pixels = torch.cat(area)
+    per_hole = {name: torch.cat(squares) / pixels for name, squares in errors.items()}
+    return {name: float(torch.cat(values).mean()) for name, values in seen.items()} | {
+        name: float((-10 * error.clamp_min(1e-6).log10()).mean()) for name, error in per_hole.items()
     }
 
 

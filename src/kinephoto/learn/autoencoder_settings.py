@@ -25,7 +25,14 @@ class AutoencoderSettings(BaseModel):
         128, "Side of the crops; a multiple of 8.", "Training", ge=32, le=1024, multiple_of=8
     )
     lr: float = setting(5e-4, "Peak learning rate.", "Training", gt=0, le=0.1, allow_inf_nan=False)
-    perceptual: float = setting(0.1, "Weight of the perceptual loss.", "Training", ge=0, le=100)
+    perceptual: float = setting(0.1, "Weight of the perceptual loss by an AlexNet.", "Training", ge=0, le=100)
+    perceptual_vgg: float = setting(
+        0.0,
+        "Weight of the perceptual loss by a VGG16, which makes a step three times as long.",
+        "Training",
+        ge=0,
+        le=100,
+    )
     ema: float = setting(
         0.998, "How slowly the averaged weights, which are kept, follow.", "Training", ge=0, lt=1
     )

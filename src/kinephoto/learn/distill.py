@@ -40,7 +40,7 @@ from kinephoto.scene.depthnet import (
     read_config,
     save_depthnet,
 )
-from kinephoto.scene.machine import usable_device
+from kinephoto.scene.machine import bfloat16_helps, usable_device
 
 START_PICTURES, START_PX = 64, 252
 """Crops, and their side, through which the teacher is looked at when the network starts from it."""
@@ -187,7 +187,7 @@ def _train(
         note = f"{settings.out} has been trained for {first} steps already; more --steps go on from there."
         yield Progress(first, first, math.nan, None, spent, note=note, skipped=bad)
         return
-    if teacher is not None and settings.half:
+    if teacher is not None and settings.half and bfloat16_helps(device):
         teacher.model.to(torch.bfloat16)
     last, began = settings.out / "last.pt", time.perf_counter()
     note = f"Going on after step {first}." if first else ""
@@ -301,7 +301,8 @@ def train_step(
 ) -> float:
     """One update; returns the loss without its feature part."""
     grid = (rgb.shape[-2] // TOKEN_PX, rgb.shape[-1] // TOKEN_PX)
-    with torch.autocast(rgb.device.type, dtype=torch.bfloat16, enabled=settings.half):
+    half = settings.half and bfloat16_helps(rgb.device)
+    with torch.autocast(rgb.device.type, dtype=torch.bfloat16, enabled=half):
         taps, normal = net.features(rgb, grid)
         found = net.decoder(taps, normal)
         features = None

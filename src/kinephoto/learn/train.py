@@ -31,6 +31,7 @@ from kinephoto.learn.samples import write_samples
 from kinephoto.learn.schedule import follow, warm_cosine
 from kinephoto.learn.shards import is_shards, read_shards
 from kinephoto.learn.trainee import Parts, kind_of, parts_of
+from kinephoto.scene.machine import bfloat16_helps
 
 CHECK_CROPS = 96
 """Held-out crops, always the same and with the same noise, by which a run is judged."""
@@ -267,7 +268,8 @@ def new_accelerator(settings: PainterSettings) -> Any:
     on_cpu = settings.device == "cpu" or not torch.cuda.is_available()
     precision = settings.precision
     if precision == "auto":
-        precision = "bf16" if on_cpu or torch.cuda.is_bf16_supported() else "fp16"
+        helps = bfloat16_helps("cpu" if on_cpu else "cuda")
+        precision = "bf16" if helps else "no" if on_cpu else "fp16"
     if precision == "fp16" and on_cpu:
         raise InputError("--precision fp16 needs a GPU; bf16 and no run on a processor.")
     return Accelerator(mixed_precision=precision, cpu=on_cpu)
