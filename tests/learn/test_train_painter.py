@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from kinephoto.errors import InputError
@@ -15,7 +16,9 @@ from kinephoto.learn import painter_state
 from kinephoto.learn.autoencoder import fit_components, save_autoencoder, train_autoencoder
 from kinephoto.learn.autoencoder_settings import AutoencoderSettings
 from kinephoto.learn.bank import HoleBank
+from kinephoto.learn.crop_sources import Crops
 from kinephoto.learn.diffusion import loss_of, noised
+from kinephoto.learn.distill import PhotoSet
 from kinephoto.learn.hole_crops import hole_batch
 from kinephoto.learn.painter_plan import plan
 from kinephoto.learn.painter_settings import PainterSettings
@@ -424,3 +427,41 @@ def test_a_start_of_another_kind_is_refused(settings, stable_diffusion):
         parts_of(settings(init=str(stable_diffusion), target="v_prediction"), [])
     assert parts_of(settings(init=start), []).pipeline.config["condition"] == "filled"
     assert parts_of(settings(init=str(stable_diffusion)), []).pipeline.config["condition"] == "black"
+
+
+@pytest.fixture(scope="module")
+def objects(photos, tmp_path_factory) -> Path:
+    """A mask for each photo: its middle third."""
+    folder = tmp_path_factory.mktemp("masks")
+    for name in split_of(photos, "train") + split_of(photos, "held-out"):
+        hw = read_labelled(photos, name).code.shape
+        mask = np.zeros(hw, np.uint8)
+        mask[hw[0] // 3 : 2 * hw[0] // 3, hw[1] // 3 : 2 * hw[1] // 3] = 255
+        Image.fromarray(mask).save(folder / f"{Path(name).stem}.png")
+    return folder
+
+
+def test_the_outpainter_is_the_same_trainer_with_objects(settings, objects, tmp_path):
+    chosen = settings(objects=[objects], object_share=0.5, out=tmp_path / "both", steps=4)
+    plain = settings(out=tmp_path / "plain", steps=4)
+    assert run(chosen) != run(plain)
+    line = json.loads((chosen.out / "log.jsonl").read_text().splitlines()[-1])
+    assert line["held_out"] > 0 and line["held_out_objects"] > 0
+    assert "held_out_objects" not in (plain.out / "log.jsonl").read_text()
+    assert {path.name for path in (chosen.out / "samples").iterdir()} == {
+        "0000004.png",
+        "0000004_objects.png",
+    }
+
+
+def test_a_crop_of_a_mixture_depends_on_its_key_alone(settings, objects, all_photos):
+    chosen = settings(objects=[objects], object_share=0.5)
+    crops = Crops(chosen, PhotoSet(all_photos, all_photos[:2], []))
+    keys = [(0, 0, i) for i in range(10)]
+    whole = crops.batch("train", keys)
+    alone = crops.batch("train", keys[7:])
+    assert torch.equal(whole.rgb[7:], alone.rgb) and torch.equal(whole.filled[7:], alone.filled)
+    only_objects = Crops(
+        settings(objects=[objects], object_share=1), PhotoSet(all_photos, all_photos[:2], [])
+    )
+    assert list(only_objects.checks) == ["held_out_objects"]

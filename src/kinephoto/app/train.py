@@ -11,7 +11,7 @@ from kinephoto.app.options import with_settings
 from kinephoto.app.show import bar, leave, say
 from kinephoto.learn.autoencoder_settings import AutoencoderSettings
 from kinephoto.learn.distill_settings import DistillSettings
-from kinephoto.learn.painter_settings import PainterSettings
+from kinephoto.learn.painter_settings import OutpainterSettings, PainterSettings
 
 train = typer.Typer(help="Train the networks that come with kinephoto.", no_args_is_help=True)
 
@@ -41,6 +41,17 @@ def train_depth(*, settings: DistillSettings, dry_run: DryRun = False, quiet: Qu
 @with_settings(PainterSettings)
 def train_painter(*, settings: PainterSettings, dry_run: DryRun = False, quiet: Quiet = False) -> None:
     """Train the painter on cycle-rendered photos; the same command goes on where it stopped."""
+    _train_painter(settings, dry_run, quiet)
+
+
+@train.command("outpainter")
+@with_settings(OutpainterSettings)
+def train_outpainter(*, settings: OutpainterSettings, dry_run: DryRun = False, quiet: Quiet = False) -> None:
+    """Train the painter on objects without their scene as well; the same command goes on where it stopped."""
+    _train_painter(settings, dry_run, quiet)
+
+
+def _train_painter(settings: PainterSettings, dry_run: bool, quiet: bool) -> None:
     if dry_run:
         from kinephoto.learn.painter_plan import plan
 

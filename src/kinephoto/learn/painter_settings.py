@@ -22,6 +22,18 @@ class PainterSettings(BaseModel):
         "Data",
     )
     captions: Path | None = setting(None, "Captions in COCO's format (captions.json).", "Data")
+    objects: list[Path] = setting(
+        [],
+        "Objects to paint scenes around: files in COCO's format (instances.json), folders of masks.",
+        "Data",
+    )
+    object_share: float = setting(
+        0.5,
+        "Share of the crops that are objects without their scene, where there are --objects.",
+        "Data",
+        ge=0,
+        le=1,
+    )
     out: Path = setting(
         Path("runs/painter"),
         "Folder for state, log, samples and weights; a run there is gone on with.",
@@ -91,4 +103,19 @@ class PainterSettings(BaseModel):
     threads: int = setting(2, "Threads of the processor.", "Machine", ge=1, le=1024)
     precision: Literal["auto", "no", "bf16", "fp16"] = setting(
         "auto", "Of the computation; auto is bf16 where the device has it.", "Machine"
+    )
+
+
+class OutpainterSettings(PainterSettings):
+    """What a run of ``kinephoto train outpainter`` does: a painter's, with objects."""
+
+    objects: list[Path] = setting(
+        ...,
+        "Objects to paint scenes around: files in COCO's format (instances.json), folders of masks.",
+        "Data",
+    )
+    out: Path = setting(
+        Path("runs/outpainter"),
+        "Folder for state, log, samples and weights; a run there is gone on with.",
+        "Data",
     )

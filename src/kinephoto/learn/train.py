@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 
 from kinephoto.errors import InputError
-from kinephoto.learn.bank import HoleBank
 from kinephoto.learn.captions import read_captions
 from kinephoto.learn.checkpoint import interrupt_waits
+from kinephoto.learn.crop_sources import Crops
 from kinephoto.learn.diffusion import Noised, loss_of, noised
 from kinephoto.learn.distill import PhotoSet, Progress, read_photos
-from kinephoto.learn.hole_crops import HoleBatch, drawn_ahead, hole_batch
+from kinephoto.learn.hole_crops import HoleBatch, drawn_ahead
 from kinephoto.learn.labels import BuiltinDepth, TeacherLabels
 from kinephoto.learn.painter_settings import PainterSettings
 from kinephoto.learn.painter_state import read_painter_state, save_painter, save_painter_state
@@ -71,7 +71,7 @@ class _Run:
     ) -> None:
         self.settings, self.photos, self.captions, self.parts = settings, photos, captions, parts
         self.accelerator = new_accelerator(settings)
-        self.bank = HoleBank(settings.holes or settings.out / "holes")
+        self.crops = Crops(settings, photos)
         trainee = parts.trainee().train()
         self.average = copy.deepcopy(trainee).eval().to(self.accelerator.device)
         learns = [value for value in trainee.parameters() if value.requires_grad]
@@ -98,24 +98,22 @@ class _Run:
         settings.out.mkdir(parents=True, exist_ok=True)
         note = f"Going on after step {self.first}." if self.first else ""
         began, done, saved, seconds = time.perf_counter(), self.first, self.first, self.spent
-        check = self._check_crops()
+        checks = {name: self._check_crops(split) for name, split in self.crops.checks.items()}
         board = _board(settings.out) if self.accelerator.is_main_process else None
         try:
             for batches in drawn_ahead(self._draw, self.first, settings.steps):
                 with interrupt_waits():
                     loss = self._step(done, batches)
                     done, seconds = done + 1, self.spent + time.perf_counter() - began
-                score = None
+                scores: dict[str, float] = {}
                 if done % settings.check_every == 0 or done == settings.steps:
-                    score = self._score(check)
-                    self._save(done, seconds, check)
+                    scores = {name: self._score(crops) for name, crops in checks.items()}
+                    self._save(done, seconds, checks)
                     saved = done
-                if self.accelerator.is_main_process and (done % 50 == 0 or score is not None):
-                    _log(
-                        settings.out,
-                        board,
-                        {"step": done, "loss": loss, "held_out": score, "seconds": seconds},
-                    )
+                if self.accelerator.is_main_process and (done % 50 == 0 or scores):
+                    line = {"step": done, "loss": loss, "seconds": seconds} | scores
+                    _log(settings.out, board, line)
+                score = next(iter(scores.values()), None)
                 yield Progress(
                     done, settings.steps, loss, score, seconds, note=note, skipped=len(self.photos.skipped)
                 )
@@ -135,7 +133,7 @@ class _Run:
         for part in range(settings.accumulate):
             first = (part * accelerator.num_processes + accelerator.process_index) * settings.batch
             keys: list[tuple[int, ...]] = [(settings.seed, step, first + i) for i in range(settings.batch)]
-            drawn.append((hole_batch(self.photos.train, self.bank.holes, settings.crop_px, keys), keys))
+            drawn.append((self.crops.batch("train", keys), keys))
         return drawn
 
     def _step(self, step: int, batches: Sequence[Drawn]) -> float:
@@ -173,12 +171,12 @@ class _Run:
         with torch.no_grad():
             return encoder(seen.tokens)[0]
 
-    def _check_crops(self) -> list[tuple[HoleBatch, Noised]]:
+    def _check_crops(self, source: str) -> list[tuple[HoleBatch, Noised]]:
         keys = [(self.settings.seed, CHECK_KEY, i) for i in range(CHECK_CROPS)]
         crops = []
         for first in range(0, CHECK_CROPS, 24):
             some = keys[first : first + 24]
-            batch = hole_batch(self.photos.held_out, self.bank.holes, self.settings.crop_px, some)
+            batch = self.crops.batch(source, some)
             crops.append((batch, noised(batch, some, self.parts.pipeline, {}, self.settings)))
         return crops
 
@@ -191,13 +189,17 @@ class _Run:
             losses.append(loss_of(self.average, seen, self._states(seen)))
         return float(torch.cat(losses).mean())
 
-    def _save(self, step: int, seconds: float, check: Sequence[tuple[HoleBatch, Noised]]) -> None:
+    def _save(
+        self, step: int, seconds: float, checks: Mapping[str, Sequence[tuple[HoleBatch, Noised]]]
+    ) -> None:
         if not self.accelerator.is_main_process:
             return
         self._save_state(step, seconds)
         pipeline = self._averaged()
         save_painter(pipeline, self.settings.out / "painter", self.parts.trains_text)
-        write_samples(pipeline, check[0][0], self.settings.out / "samples" / f"{step:07d}.png")
+        for name, crops in checks.items():
+            kind = name.removeprefix("held_out")
+            write_samples(pipeline, crops[0][0], self.settings.out / "samples" / f"{step:07d}{kind}.png")
 
     def _averaged(self) -> Any:
         """The pipeline with the averaged weights."""
@@ -287,6 +289,5 @@ def _log(out: Path, board: Any, line: dict[str, Any]) -> None:
     with (out / "log.jsonl").open("a", encoding="utf-8") as log:
         log.write(json.dumps(line) + "\n")
     if board is not None:
-        for name in ("loss", "held_out"):
-            if line[name] is not None:
-                board.add_scalar(name, line[name], line["step"])
+        for name in line.keys() - {"step", "seconds"}:
+            board.add_scalar(name, line[name], line["step"])
