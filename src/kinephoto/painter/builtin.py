@@ -16,6 +16,7 @@ from torch import Tensor
 from kinephoto.errors import InputError
 from kinephoto.painter.farther import nearest_from_farther_side
 from kinephoto.painter.networks import device_of, quiet
+from kinephoto.painter.scene_painting import coarse_to_fine
 
 STEPS = 4
 STRENGTH = 0.4
@@ -65,7 +66,7 @@ class BuiltinPainter:
     ) -> None:
         self._folder = folder or builtin_folder()
         self._device = device_of(device or "cpu")
-        self._steps = STEPS if steps is None else steps
+        self._steps, self._scene_steps = STEPS if steps is None else steps, steps
         self._guidance, self._strength = guidance, strength
         if not (self._folder / "model_index.json").is_file():
             raise InputError(f"There is no painter in {self._folder}; kinephoto train painter makes one.")
@@ -89,6 +90,18 @@ class BuiltinPainter:
         else:
             painted = self._painted(rgb, known, fill, self._steps, self._strength, prompt, seed)
         return torch.lerp(painted, *calm_parts(fill, known))
+
+    def paint_scene(self, rgb: Tensor, known: Tensor, *, prompt: str | None = None, seed: int = 0) -> Tensor:
+        """See ``kinephoto.painter.scene_painting.ScenePainter``."""
+        return coarse_to_fine(
+            self._pipeline,
+            rgb.cpu(),
+            known.cpu(),
+            prompt=prompt,
+            seed=seed,
+            guidance=self._guidance,
+            steps=self._scene_steps,
+        ).to(rgb)
 
     def _painted(
         self,

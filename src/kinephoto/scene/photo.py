@@ -24,6 +24,7 @@ from kinephoto.scene.picture_file import (
     LARGEST_ASPECT,
     SMALLEST_SIDE,
     Decoded,
+    alpha_of,
     check_range,
     check_shape,
     decoded,
@@ -83,6 +84,20 @@ def read_photo(
     return Photo(rgb, camera, Capture(shown, field_of_view, tuple(notes), values, metric))
 
 
+def read_alpha(source: str | Path, *, max_megapixels: float = 200.0) -> Tensor | None:
+    """How opaque each pixel of a picture file is, [H, W] float32 in [0, 1], upright; None where all are.
+
+    Raises:
+        InputError: as for ``read_photo``.
+    """
+    with opened(source) as (file, name):
+        found = alpha_of(file, name, max_megapixels)
+    if found is None:
+        return None
+    values, orientation = found
+    return torch.from_numpy(np.array(upright(values, orientation), order="C")).float().div_(255)
+
+
 def photo_from_array(rgb: np.ndarray | Tensor, camera: Camera | None = None, name: str = "array") -> Photo:
     """A photo from memory; the values are copied.
 
@@ -135,7 +150,11 @@ def resized(photo: Photo, hw: tuple[int, int]) -> Photo:
         values = cv2.resize(values, smaller, interpolation=cv2.INTER_AREA)
     if smaller != (width, height):
         values = cv2.resize(values, (width, height), interpolation=cv2.INTER_CUBIC)
-    return Photo(_tensor(values.clip(0, 1)), camera, photo.capture)
+    invented = photo.invented
+    if invented is not None:
+        shrunk = cv2.resize(invented.numpy().astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+        invented = torch.from_numpy(shrunk > 0)
+    return Photo(_tensor(values.clip(0, 1)), camera, photo.capture, invented)
 
 
 def _camera(exif: Mapping[int, Any], hw: tuple[int, int]) -> tuple[Camera, str]:

@@ -115,6 +115,24 @@ def decoded(file: BinaryIO, name: str, max_megapixels: float, notes: list[str]) 
         raise _damaged(name, error) from error
 
 
+def alpha_of(file: BinaryIO, name: str, max_megapixels: float) -> tuple[np.ndarray, int] | None:
+    """[H, W] uint8, how opaque each pixel is as stored, and EXIF's orientation; None where all are.
+
+    Raises:
+        InputError: as for ``decoded``.
+    """
+    try:
+        image = _header(file, name)
+        _check_size(image.size, name, max_megapixels)
+        if not image.has_transparency_data:
+            return None
+        return np.asarray(image.convert("RGBA").getchannel("A")), orientation_of(_exif(image.getexif))
+    except InputError:
+        raise
+    except BROKEN as error:
+        raise _damaged(name, error) from error
+
+
 def _read_heic(file: BinaryIO, name: str, max_megapixels: float, notes: list[str]) -> Decoded:
     """libheif turns and mirrors the picture itself."""
     import pillow_heif

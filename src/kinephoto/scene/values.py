@@ -45,17 +45,21 @@ class Photo:
         rgb: [3, H, W] float32 in [0, 1], sRGB, upright.
         camera: its ``hw`` is (H, W).
         capture: where it came from.
+        invented: [H, W] bool, the pixels that a painter made up; None: none, as no camera does.
     """
 
     rgb: Tensor
     camera: Camera
     capture: Capture = Capture()
+    invented: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.rgb.ndim != 3 or self.rgb.shape[0] != 3:
             raise InputError(f"A photo is [3, H, W]; got {tuple(self.rgb.shape)}.")
         if tuple(self.rgb.shape[1:]) != tuple(self.camera.hw):
             raise InputError(f"The photo is {tuple(self.rgb.shape[1:])}, its camera {self.camera.hw}.")
+        if self.invented is not None and tuple(self.invented.shape) != tuple(self.camera.hw):
+            raise InputError(f"What is invented is {tuple(self.invented.shape)}, its photo {self.camera.hw}.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,6 +139,8 @@ class Layer:
         alpha: [H, W] bool, the pixels that exist.
         camera: its ``hw`` is (H, W).
         pose: ``layer_from_world``; the world's frame is the photo's camera.
+        invented: [H, W] bool, the pixels of layer 0 that were painted before it became a photo; None: none.
+            Other layers are invented as a whole.
     """
 
     rgb: Tensor
@@ -142,6 +148,7 @@ class Layer:
     alpha: Tensor
     camera: Camera
     pose: Pose
+    invented: Tensor | None = None
 
     def __post_init__(self) -> None:
         hw = tuple(self.camera.hw)
