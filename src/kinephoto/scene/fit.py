@@ -27,6 +27,14 @@ FINER = 2
 PREVIEW_TIMES = 13
 FITTING_STEPS = 7  # halvings of the range; the amount is then known to MOST_AUTO / 128
 
+Viewers = Callable[[View], tuple[View, ...]]
+"""From where the path leads the camera to the cameras that film there: that one alone, or two eyes beside it."""
+
+
+def alone(view: View) -> tuple[View, ...]:
+    """The path's camera films by itself."""
+    return (view,)
+
 
 @dataclass(frozen=True)
 class Trajectory:
@@ -37,24 +45,31 @@ class Trajectory:
         rig: the photo's camera, the amount and the focus.
         safe_amount: the largest amount, up to ``MOST_AUTO``, with which no frame has more hole than ``path.max_hole``.
         hole_share: the largest share of a frame that has to be painted, at ``rig.amount``.
+        viewers: who films along the path.
     """
 
     path: Path
     rig: Rig
     safe_amount: float
     hole_share: float
+    viewers: Viewers = alone
 
     def view(self, time: float) -> View:
         """The camera and its pose ``view_from_world`` at a time of the move in [0, 1]."""
         return self.path.move(time, self.rig)
 
+    def views(self, time: float) -> tuple[View, ...]:
+        """What is filmed at that time: all that must be painted."""
+        return self.viewers(self.view(time))
 
-def fitted(path: Path, layer: Layer, threads: int | None = None) -> Trajectory:
+
+def fitted(path: Path, layer: Layer, threads: int | None = None, viewers: Viewers = alone) -> Trajectory:
     """Choose the amount for a photo's layer: the path's own, or the largest safe one.
 
     Args:
         path: the move.
         layer: the photo's, its pose the identity.
+        viewers: who films along the path; none of them gets more hole than the path allows.
     """
     small = _reduced(layer)
     rig = rig_for(small.camera, small.disparity.numpy(), path.focus, MOST_AUTO)
@@ -63,23 +78,23 @@ def fitted(path: Path, layer: Layer, threads: int | None = None) -> Trajectory:
     @cache
     def holes(amount: float) -> float:
         moved = Rig(rig.camera, amount, rig.focus_px, rig.focus_disparity)
-        return largest_hole(renderer, path, moved)
+        return largest_hole(renderer, path, moved, viewers)
 
     safe = _largest_safe(holes, path.max_hole)
     amount = safe if path.amount is None else path.amount
     u, v = rig.focus_px
     scale_v, scale_u = (full / part for full, part in zip(layer.camera.hw, small.camera.hw, strict=True))
     full = Rig(layer.camera, amount, (u * scale_u, v * scale_v), rig.focus_disparity)
-    return Trajectory(path, full, safe, holes(amount))
+    return Trajectory(path, full, safe, holes(amount), viewers)
 
 
-def largest_hole(renderer: Renderer, path: Path, rig: Rig) -> float:
+def largest_hole(renderer: Renderer, path: Path, rig: Rig, viewers: Viewers = alone) -> float:
     """The largest share of a frame that no layer covers, over ``PREVIEW_TIMES`` times of the move."""
     shares = []
     for time in np.linspace(0, 1, PREVIEW_TIMES):
-        camera, pose = path.move(float(time), rig)
-        camera = camera.resized((FINER * camera.hw[0], FINER * camera.hw[1]))
-        shares.append(1 - float(renderer.coverage(camera, pose).float().mean()))
+        for camera, pose in viewers(path.move(float(time), rig)):
+            camera = camera.resized((FINER * camera.hw[0], FINER * camera.hw[1]))
+            shares.append(1 - float(renderer.coverage(camera, pose).float().mean()))
     return max(shares)
 
 

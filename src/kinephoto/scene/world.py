@@ -66,8 +66,8 @@ class World:
 
     @property
     def camera(self) -> Camera:
-        """The photo's."""
-        return self.layers[0].camera
+        """The photo's; layer 0 may show more, where it was continued beyond the photo's border."""
+        return self.trajectory.rig.camera
 
 
 def photo_layer(rgb: Tensor, disparity: Tensor, camera: Camera) -> Layer:

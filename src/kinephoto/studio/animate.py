@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,15 +20,18 @@ from kinephoto.painter import get_painter, paint_holes
 from kinephoto.painter.diffuse import push_pull_holes
 from kinephoto.scene.camera import Camera, Pose
 from kinephoto.scene.depth import FLOOR, estimate_depth
-from kinephoto.scene.fit import Trajectory, fitted
+from kinephoto.scene.fit import Trajectory, Viewers, alone, fitted
 from kinephoto.scene.holes import farther_disparity, grown_behind, without_near_bank
 from kinephoto.scene.path import Path, path
+from kinephoto.scene.path import View as Standpoint
 from kinephoto.scene.render import Renderer
 from kinephoto.scene.values import Frame, Layer, Photo, View
 from kinephoto.scene.world import KeyView, World, apron, lifted, photo_layer
+from kinephoto.studio.extension import Extend, extended_world
 
 if TYPE_CHECKING:
     from kinephoto.painter import Painter
+    from kinephoto.studio.formats import Packing
 
 DEFAULT_SHORT_SIDE_PX = 720
 SIZE_RANGE = (64, 4320)
@@ -47,6 +51,9 @@ FPS_RANGE = (1.0, 120.0)
 Progress = Callable[[str, float], None]
 """Called with a stage's name and how much of it is done, 0 to 1."""
 
+EyesFor = Callable[[Layer], Viewers]
+"""From the photo's layer to the cameras that film along its path."""
+
 
 class Film:
     """The frames of a film, one after the other: a generator that knows its length.
@@ -55,12 +62,21 @@ class Film:
         fps: frames per second.
         frame_count: how many there will be.
         hw: height and width of each, px.
+        packing: how two eyes share each frame; None for films with one eye.
+        world: what is filmed, so that a file can say how it was made.
     """
 
     def __init__(
-        self, frames: Generator[Frame, None, None], frame_count: int, fps: float, hw: tuple[int, int]
+        self,
+        frames: Generator[Frame, None, None],
+        frame_count: int,
+        fps: float,
+        hw: tuple[int, int],
+        packing: Packing | None = None,
+        world: World | None = None,
     ) -> None:
         self._frames, self.frame_count, self.fps, self.hw = frames, frame_count, fps, hw
+        self.packing, self.world = packing, world
 
     def __iter__(self) -> Iterator[Frame]:
         return self
@@ -90,6 +106,8 @@ def build_world(
     offline: bool = False,
     threads: int | None = None,
     most_views: int = MOST_VIEWS,
+    eyes: EyesFor | None = None,
+    extend: Extend | None = None,
     progress: Progress | None = None,
     stages: Stages | None = None,
 ) -> World:
@@ -108,6 +126,8 @@ def build_world(
         offline: never touch the network.
         threads: for the renderer; all processors when None. Pictures don't depend on it.
         most_views: paint at most so many views.
+        eyes: for films with two eyes, `kinephoto.studio.stereo.Stereo.eyes_for`; what either sees is painted.
+        extend: continue the photo beyond its borders first: px on each side, or "auto", as far as the path shows.
         progress: called as the stages "depth", "path" and "painting" go on.
         stages: to be told instead of ``progress``, by those who have further stages of their own.
 
@@ -125,9 +145,12 @@ def build_world(
         device=device,
         offline=offline,
         threads=threads,
+        eyes=eyes,
         stages=stages,
     )
     with stages.stage("painting"):
+        if extend is not None:
+            start = extended_world(start, extend, chosen, prompt=prompt, seed=seed, threads=threads)
         layers, key_views = _paint_views(start, chosen, prompt, seed, most_views, threads, device, stages)
     return World(
         tuple(layers), start.trajectory, tuple(key_views), start.depth, chosen.name, seed, stages.seconds
@@ -144,6 +167,7 @@ def start_world(
     device: str | None = None,
     offline: bool = False,
     threads: int | None = None,
+    eyes: EyesFor | None = None,
     stages: Stages | None = None,
 ) -> World:
     """The photo's layer and the fitted path, nothing painted yet; the arguments are ``build_world``'s."""
@@ -157,9 +181,9 @@ def start_world(
         found = estimate_depth(photo, depth, device=device, offline=offline, floor=depth_floor)
         steps = sharpen_edges(found.values)
         disparity = widen_near(steps, default_widening_px(photo.camera.hw))
-        layer = photo_layer(photo.rgb, disparity, photo.camera)
+        layer = replace(photo_layer(photo.rgb, disparity, photo.camera), invented=photo.invented)
     with stages.stage("path"):
-        trajectory = fitted(wanted, layer, threads)
+        trajectory = fitted(wanted, layer, threads, eyes(layer) if eyes else alone)
     return World((layer,), trajectory, depth=found, seconds_by_stage=stages.seconds)
 
 
@@ -190,10 +214,11 @@ def film(
     Raises:
         InputError: an argument out of range.
     """
-    times = _times(world.trajectory.path, seconds, fps)
+    times = checked_times(world.trajectory.path, seconds, fps)
     hw = world.camera.hw if size is None else hw_of(world.camera.hw, size)
     renderer = Renderer(world.layers, threads=threads, device=device)
-    return Film(_frames(renderer, world.trajectory, times, hw, supersample), len(times), fps, hw)
+    frames = _frames(renderer, world.trajectory, times, hw, supersample)
+    return Film(frames, len(times), fps, hw, world=world)
 
 
 def film_autoregressive(
@@ -215,10 +240,11 @@ def film_autoregressive(
         painter, prompt, seed: as for ``build_world``.
         seconds, fps, threads, device, offline: as for ``film``.
     """
-    times = _times(world.trajectory.path, seconds, fps)
+    times = checked_times(world.trajectory.path, seconds, fps)
     chosen = get_painter(painter, device=device, offline=offline) if isinstance(painter, str) else painter
     frames = _frames_from_frames(world, times, chosen, prompt, seed, threads)
-    return Film(frames, len(times), fps, world.camera.hw)
+    world = replace(world, painter=chosen.name, seed=seed)
+    return Film(frames, len(times), fps, world.camera.hw, world=world)
 
 
 class Stages:
@@ -276,7 +302,12 @@ def _at_size(photo: Photo, size: int | None) -> Photo:
     return photo if hw == photo.camera.hw else resized(photo, hw)
 
 
-def _times(chosen: Path, seconds: float, fps: float) -> list[float]:
+def checked_times(chosen: Path, seconds: float, fps: float) -> list[float]:
+    """The move's time at each frame of a film.
+
+    Raises:
+        InputError: a number out of range.
+    """
     for name, value, (low, high) in (("seconds", seconds, SECONDS_RANGE), ("fps", fps, FPS_RANGE)):
         if not low <= value <= high:
             what = "The film's length in seconds" if name == "seconds" else "The number of frames per second"
@@ -300,12 +331,11 @@ def _paint_views(
     beyond = apron(layers[0], round(APRON * max(layers[0].camera.hw)))
     first_share = 0.0
     for _ in range(most_views):
-        share, moment = _largest_hole(renderer, trajectory)
+        share, moment, (camera, pose) = _largest_hole(renderer, trajectory)
         if share <= SMALLEST_HOLE_SHARE:
             break
         first_share = first_share or share
         stages.done(min(0.95, 1 - share / first_share))
-        camera, pose = trajectory.view(moment)
         view, border = _with_apron(renderer, beyond, camera, pose)
         painting, disparity, wanted = paint_view(view, painter, prompt, seed, border)
         layers.append(lifted(painting, disparity, wanted, view, camera, pose))
@@ -354,12 +384,13 @@ def paint_view(
     return painting, background, wanted
 
 
-def _largest_hole(renderer: Renderer, trajectory: Trajectory) -> tuple[float, float]:
-    """The largest share of a frame without any layer, and when."""
-    worst = (0.0, 0.0)
+def _largest_hole(renderer: Renderer, trajectory: Trajectory) -> tuple[float, float, Standpoint]:
+    """The largest share of a frame without any layer, when, and seen from where."""
+    worst = (0.0, 0.0, trajectory.view(0.0))
     for moment in np.linspace(0, 1, PROBES):
-        known = renderer.coverage(*trajectory.view(float(moment)))
-        worst = max(worst, (1 - float(known.float().mean()), float(moment)))
+        for standpoint in trajectory.views(float(moment)):
+            share = 1 - float(renderer.coverage(*standpoint).float().mean())
+            worst = max(worst, (share, float(moment), standpoint), key=lambda found: found[:2])
     return worst
 
 
@@ -367,10 +398,28 @@ def _frames(
     renderer: Renderer, trajectory: Trajectory, times: list[float], hw: tuple[int, int], supersample: int
 ) -> Generator[Frame, None, None]:
     for index, moment in enumerate(times):
-        camera, pose = trajectory.view(moment)
-        camera = camera if camera.hw == hw else camera.resized(hw)
-        view = renderer.render(camera, pose, supersample=supersample)
-        yield Frame(_closed(view).clamp(0, 1), index, _invented(view))
+        yield frame_of(seen(renderer, trajectory.view(moment), hw, supersample), index)
+
+
+def seen(renderer: Renderer, standpoint: Standpoint, hw: tuple[int, int], supersample: int) -> View:
+    """What a camera sees, on ``hw`` pixels."""
+    camera, pose = standpoint
+    camera = camera if camera.hw == hw else camera.resized(hw)
+    view = renderer.render(camera, pose, supersample=supersample)
+    first = renderer.layers[0]
+    if first.invented is None:
+        return view
+    real = [torch.zeros(1, *layer.camera.hw) for layer in renderer.layers]
+    real[0] = (~first.invented)[None].float()
+    made_up = 1 - renderer.sample(real, renderer.locate(camera, pose), "bilinear")[0].clamp(0, 1)
+    beyond = (view.layer > 0).float() if view.beyond_first is None else view.beyond_first
+    coverage = view.known.float() if view.coverage is None else view.coverage
+    return replace(view, beyond_first=torch.maximum(beyond, made_up), coverage=coverage)
+
+
+def frame_of(view: View, index: int) -> Frame:
+    """The finished frame that a view of a painted world becomes."""
+    return Frame(closed(view.rgb, view.known).clamp(0, 1), index, _invented(view))
 
 
 def _invented(view: View) -> Tensor:
@@ -380,12 +429,12 @@ def _invented(view: View) -> Tensor:
     return (view.beyond_first + (1 - view.coverage)).clamp(0, 1)
 
 
-def _closed(view: View) -> Tensor:
-    """The view's rgb; the few pixels that no layer covers continue what is around them."""
-    if bool(view.known.all()):
-        return view.rgb
-    values = view.rgb.permute(1, 2, 0).cpu().numpy()
-    filled = push_pull_holes(values, view.known.cpu().numpy())
+def closed(planes: Tensor, known: Tensor) -> Tensor:
+    """A view's [C, H, W]; the few pixels that no layer covers continue what is around them."""
+    if bool(known.all()):
+        return planes
+    values = planes.permute(1, 2, 0).cpu().numpy()
+    filled = push_pull_holes(values, known.cpu().numpy())
     return torch.from_numpy(filled).permute(2, 0, 1).contiguous()
 
 
@@ -393,7 +442,7 @@ def _frames_from_frames(
     world: World, times: list[float], painter: Painter, prompt: str | None, seed: int, threads: int | None
 ) -> Generator[Frame, None, None]:
     last = world.layers[0]
-    invented = torch.zeros(1, *last.camera.hw)
+    invented = torch.zeros(1, *last.camera.hw) if last.invented is None else last.invented[None].float()
     for index, moment in enumerate(times):
         camera, pose = world.trajectory.view(moment)
         renderer = Renderer([last], threads=threads)

@@ -18,7 +18,8 @@ import numpy as np
 
 from kinephoto.errors import InputError
 from kinephoto.scene.machine import usable_cores
-from kinephoto.studio.formats import CODECS, Codec
+from kinephoto.studio.formats import CODECS, Codec, Packing
+from kinephoto.studio.stereo_tags import tag
 
 if TYPE_CHECKING:
     import av
@@ -54,6 +55,7 @@ class StreamEncoder:
         rate: frames per second.
         loop_count: how often a webp plays, 0 for ever; others ignore it.
         metadata: texts such as title or comment; webp has no place for them.
+        packing: how two eyes share each picture; gif, webp and png have no place for it.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class StreamEncoder:
         rate: Fraction,
         loop_count: int = 0,
         metadata: Mapping[str, str] | None = None,
+        packing: Packing | None = None,
     ) -> None:
         if codec.encoder == "libsvtav1":
             # It prints its settings to standard error unless told, and only this variable tells it.
@@ -73,6 +76,8 @@ class StreamEncoder:
         options = {"fflags": "+bitexact"}  # no random ids, no date: the same film is the same bytes
         if container in ("mp4", "mov"):
             options["movflags"] = "+faststart"
+        if container == "matroska":
+            options["write_crc32"] = "0"  # what is known only after the last frame is filled in then
         if container == "webp":
             options["loop"] = str(loop_count)
         quality_option = {codec.quality_option: str(quality)} if codec.quality_option else {}
@@ -81,6 +86,9 @@ class StreamEncoder:
             quality_option["x264-params"] = "asm=avx2"
         self._output = _open(path, container, options)
         self._stream = _add_stream(self._output, codec, hw, rate, {**codec.options, **quality_option})
+        self._path, self._container, self._packing = path, container, packing
+        if packing and (container == "matroska" or (container == "webm" and packing.mp4)):
+            self._stream.metadata["stereo_mode"] = packing.matroska
         self._output.metadata.update(metadata or {})
         self._pixels = codec.pixels
         self._tick = 1 / rate
@@ -95,6 +103,8 @@ class StreamEncoder:
     def finish(self) -> None:
         self._output.mux(self._stream.encode(None))
         self._output.close()
+        if self._packing is not None:
+            tag(self._path, self._container, self._packing)
 
     def close(self) -> None:
         _close_quietly(self._output)

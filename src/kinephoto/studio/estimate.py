@@ -27,7 +27,7 @@ PROBE_S = 0.0053
 
 
 def estimate_seconds(
-    hw: tuple[int, int], frame_count: int, painter: str, mode: str, threads: int | None = None
+    hw: tuple[int, int], frame_count: int, painter: str, mode: str, threads: int | None = None, eyes: int = 1
 ) -> float:
     """Seconds for a film of that size and length.
 
@@ -35,13 +35,14 @@ def estimate_seconds(
         hw: height and width of the frames.
         painter: its name; unknown ones count as the built-in.
         mode: "world" or "autoregressive".
+        eyes: 2 for a stereo film.
     """
     megapixels = hw[0] * hw[1] / 1e6
     workers = min(threads or usable_cores(), usable_cores())
     known = painter if painter in PAINT_S else "builtin"
     paint = PAINT_S[known] * megapixels
     paintings = PAINTED_VIEWS if mode == "world" else float(frame_count)
-    shared = DEPTH_S + frame_count * FILM_S * megapixels
+    shared = DEPTH_S + frame_count * eyes * FILM_S * megapixels
     return FIXED_S + _slowness() * (LOAD_S.get(known, 0.0) + paintings * paint + shared / workers)
 
 

@@ -9,7 +9,7 @@ import math
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -58,6 +58,24 @@ class Codec:
     even: bool = False
 
 
+@dataclass(frozen=True)
+class Packing:
+    """How two eyes share a picture, as a film's file says it to players.
+
+    Attributes:
+        matroska: FFmpeg's name of a Matroska StereoMode; WebM has those that MP4 has, too.
+        mp4: stereo_mode of the box st3d (spherical-video-v2-rfc: 1 top and bottom, 2 left and right, 4 right and
+            left); None where there is no number for it.
+        squeezed: True where each eye has half its width or height; Matroska tells its shape.
+        full_chroma: True where colour must be stored for every pixel, since it tells the eyes apart.
+    """
+
+    matroska: str
+    mp4: int | None = None
+    squeezed: bool = False
+    full_chroma: bool = False
+
+
 # Speed settings chosen by `benchmarks/encoders.py`: frames per second and bytes at equal PSNR.
 CODECS = {
     "h264": Codec(
@@ -92,6 +110,30 @@ CODECS = {
     "gif": Codec("gif", "pal8"),
     "png": Codec("png", "rgb24"),
 }
+
+
+# What makes each codec keep the colour of every pixel; SVT-AV1 can't.
+_FULL_CHROMA: dict[str, tuple[str, dict[str, str]]] = {
+    "h264": ("yuv444p", {"preset": "veryfast"}),
+    "vp9": ("yuv444p", dict(CODECS["vp9"].options)),
+    "webp": ("bgra", {"lossless": "1", "compression_level": "2"}),
+    "gif": ("pal8", {}),
+    "png": ("rgb24", {}),
+}
+
+
+def with_full_chroma(codec: str) -> Codec:
+    """The codec, keeping the colour of every pixel.
+
+    Raises:
+        InputError: its encoder can't.
+    """
+    if codec not in _FULL_CHROMA:
+        raise InputError(
+            f"An anaglyph needs the colour of every pixel, which the {codec} encoder doesn't keep; use h264 or vp9."
+        )
+    pixels, options = _FULL_CHROMA[codec]
+    return replace(CODECS[codec], pixels=pixels, options=options)
 
 
 def format_of(target: str | Path) -> tuple[str, tuple[str, ...]]:

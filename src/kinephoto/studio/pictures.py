@@ -12,7 +12,10 @@ from torch import Tensor
 
 from kinephoto.errors import InputError
 from kinephoto.scene.values import Disparity
+from kinephoto.studio.certificates import Signer
+from kinephoto.studio.content_credentials import sign
 from kinephoto.studio.files import check_suffix, whole
+from kinephoto.studio.provenance import Provenance, xmp_of
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -22,10 +25,11 @@ DEPTH_SUFFIXES = (".png", ".npy")
 
 # Pillow's own scales: zlib level (3 costs half of the default 6 and is 5 % larger), JPEG and WebP quality.
 _PNG: dict[str, Any] = {"compress_level": 3}
+JPEG: dict[str, Any] = {"quality": 95, "subsampling": 0}
 _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     ".png": _PNG,
-    ".jpg": {"quality": 95, "subsampling": 0},
-    ".jpeg": {"quality": 95, "subsampling": 0},
+    ".jpg": JPEG,
+    ".jpeg": JPEG,
     ".webp": {"quality": 92},
 }
 
@@ -52,13 +56,22 @@ def to_uint8(picture: Tensor) -> np.ndarray:
     return cv2.merge(list(planes))
 
 
-def write_picture(rgb: Tensor, target: str | Path, *, metadata: Mapping[str, str] | None = None) -> Path:
+def write_picture(
+    rgb: Tensor,
+    target: str | Path,
+    *,
+    metadata: Mapping[str, str] | None = None,
+    provenance: Provenance | None = None,
+    signer: Signer | None = None,
+) -> Path:
     """Write one picture.
 
     Args:
         rgb: [3, H, W] or [H, W] (grey) float in [0, 1], sRGB.
         target: a file that ends in .png, .jpg, .jpeg or .webp; appears whole or not at all.
         metadata: texts to keep with a PNG, such as {"Title": "Beach"}; the other kinds ignore it.
+        provenance: how the picture came to be, written into it as XMP; None for what wasn't generated.
+        signer: signs that as well: see `kinephoto.studio.content_credentials`.
 
     Raises:
         InputError: a suffix kinephoto doesn't write, or a place it cannot write to.
@@ -67,18 +80,28 @@ def write_picture(rgb: Tensor, target: str | Path, *, metadata: Mapping[str, str
     from PIL import Image
 
     image = Image.fromarray(to_uint8(rgb))
+    options = _SAVE_OPTIONS[suffix] | ({"xmp": xmp_of(provenance)} if provenance else {})
     with whole(target) as part:
-        save_png(image, part, metadata) if suffix == ".png" else image.save(part, **_SAVE_OPTIONS[suffix])
+        save_png(image, part, metadata, provenance) if suffix == ".png" else image.save(part, **options)
+        if provenance is not None and signer is not None:
+            sign(part, signer, provenance, Path(target).name)
     return Path(target)
 
 
-def save_png(image: Image.Image, path: Path, metadata: Mapping[str, str] | None = None) -> None:
+def save_png(
+    image: Image.Image,
+    path: Path,
+    metadata: Mapping[str, str] | None = None,
+    provenance: Provenance | None = None,
+) -> None:
     """Save as PNG with texts (iTXt, so that any language will do); the caller cares for the path."""
     from PIL.PngImagePlugin import PngInfo
 
     texts = PngInfo()
     for name, text in (metadata or {}).items():
         texts.add_itxt(name, text)
+    if provenance is not None:
+        texts.add_itxt("XML:com.adobe.xmp", xmp_of(provenance).decode())
     image.save(path, format="PNG", pnginfo=texts, **_PNG)
 
 

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 
 from kinephoto.errors import InputError
 from kinephoto.scene.values import Frame
+from kinephoto.studio.certificates import Signer
+from kinephoto.studio.content_credentials import check_holds_credentials
 from kinephoto.studio.encoders import Encoder, FolderEncoder, GifEncoder, StreamEncoder
 from kinephoto.studio.files import check_file, check_folder, ending_cleanly, whole, whole_folder
 from kinephoto.studio.formats import (
@@ -24,6 +26,7 @@ from kinephoto.studio.formats import (
     FOLDER,
     GIF_MOST_FPS,
     LONGEST_SIDE_PX,
+    Packing,
     checked_codec,
     checked_loop_count,
     checked_metadata,
@@ -31,8 +34,10 @@ from kinephoto.studio.formats import (
     format_of,
     frame_rate,
     is_frame_name,
+    with_full_chroma,
 )
 from kinephoto.studio.pictures import to_uint8
+from kinephoto.studio.provenance import COMMENT, TAGGED, Provenance, complete, provenance_of, tags_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -69,11 +74,14 @@ def write_video(
     loop_count: int = 0,
     overwrite: bool = True,
     metadata: Mapping[str, str] | None = None,
+    provenance: Provenance | None = None,
+    signer: Signer | None = None,
 ) -> VideoReport:
     """Write frames to a video file, each as soon as it comes.
 
     ``frames`` is closed in the end if it can be, so that a film that is cancelled frees its memory.
-    SIGTERM and Ctrl-C leave nothing behind.
+    SIGTERM and Ctrl-C leave nothing behind. Where ``frames`` says in an attribute ``packing`` how two eyes
+    share each frame, as `kinephoto.studio.stereo.stereo_film` does, the file tells players.
 
     Args:
         frames: all of one size; a generator is consumed one by one.
@@ -87,12 +95,18 @@ def write_video(
         loop_count: how often a GIF or WebP plays; 0 is for ever. A video file leaves that to the player.
         overwrite: whether an existing file may be replaced.
         metadata: texts named as `kinephoto.studio.formats.METADATA_NAMES`; GIF and WebP have no place for them.
+        provenance: how the frames came to be, to be written into the file with the share of what is
+            invented. Default: that of the ``world`` of ``frames``, if they have one, as a `film` does.
+        signer: signs the file as well: see `kinephoto.studio.content_credentials`.
 
     Raises:
         InputError: no frames, frames of changing size, an argument out of range, a suffix kinephoto
             doesn't write, a place it cannot write to, or a full disk.
     """
     rate = getattr(frames, "fps", 24) if fps is None else fps
+    world = getattr(frames, "world", None)
+    if provenance is None and world is not None:
+        provenance = provenance_of(world)
     sink = VideoSink(
         target,
         fps=rate,
@@ -101,6 +115,9 @@ def write_video(
         loop_count=loop_count,
         overwrite=overwrite,
         metadata=metadata,
+        packing=getattr(frames, "packing", None),
+        provenance=provenance,
+        signer=signer,
     )
     try:
         with ending_cleanly(), sink:
@@ -125,6 +142,8 @@ def check_target(target: str | Path, *, overwrite: bool = True) -> None:
 
 class VideoSink:
     """A video file that takes frames one by one; the arguments are those of `write_video`.
+
+    ``packing`` says how two eyes share each frame, None that there is one.
 
     Used as a context. When the block ends well the file is there and ``report`` tells of it; when it
     ends by an exception of any kind, nothing is. One film can feed several sinks at once:
@@ -153,14 +172,26 @@ class VideoSink:
         loop_count: int = 0,
         overwrite: bool = True,
         metadata: Mapping[str, str] | None = None,
+        packing: Packing | None = None,
+        provenance: Provenance | None = None,
+        signer: Signer | None = None,
     ) -> None:
         self._container, codecs = format_of(target)
         self._target, self._overwrite = Path(target), overwrite
         self._codec = checked_codec(codec, codecs, target)
+        self._packing = packing
+        full = packing is not None and packing.full_chroma
+        self._how = with_full_chroma(self._codec) if full else CODECS[self._codec]
         self._quality = checked_quality(quality, self._codec)
         self._rate = frame_rate(fps)
         self._loop_count = checked_loop_count(loop_count)
         self._metadata = checked_metadata(metadata or {})
+        self._provenance, self._signer = provenance, signer
+        self._shares: list[float] = []
+        if provenance is not None:
+            self._metadata.setdefault("comment", COMMENT)
+        if signer is not None:
+            check_holds_credentials(target)
         if self._codec == "gif" and self._rate > GIF_MOST_FPS:
             raise InputError(
                 f"A GIF shows at most {GIF_MOST_FPS} frames per second; got {float(self._rate):g}."
@@ -201,6 +232,8 @@ class VideoSink:
         assert self._encoder is not None  # _begin has made one
         self._encoder.write(to_uint8(frame.rgb[:, :height, :width]))
         self._count += 1
+        if self._provenance is not None:
+            self._shares.append(float(frame.invented.mean()))
 
     @contextmanager
     def _life(self) -> Iterator[None]:
@@ -216,6 +249,8 @@ class VideoSink:
                 if self._encoder is None:
                     raise InputError(f"There are no frames to write to {self._target}.")
                 self._encoder.finish()
+                if self._provenance is not None:
+                    complete(self._part, self._provenance, self._shares, self._signer, self._target.name)
                 size = _size_on_disk(self._part)
             finally:
                 if self._encoder is not None:
@@ -224,7 +259,7 @@ class VideoSink:
         self.report = VideoReport(self._target, self._count, seconds, size, self._codec, self._hw)
 
     def _begin(self, hw: tuple[int, int]) -> None:
-        codec = CODECS[self._codec]
+        codec = self._how
         self._frames_hw = hw
         self._hw = (hw[0] - hw[0] % 2, hw[1] - hw[1] % 2) if codec.even else hw
         if min(self._hw) < 1 or max(self._hw) > LONGEST_SIDE_PX:
@@ -238,6 +273,7 @@ class VideoSink:
         elif self._codec == "gif":
             self._encoder = GifEncoder(self._part, self._hw, self._rate, self._loop_count)
         else:
+            tags = tags_of(self._provenance) if self._provenance and self._container in TAGGED else {}
             self._encoder = StreamEncoder(
                 self._part,
                 self._container,
@@ -246,7 +282,8 @@ class VideoSink:
                 self._hw,
                 self._rate,
                 self._loop_count,
-                self._metadata,
+                self._metadata | tags,
+                self._packing,
             )
 
 

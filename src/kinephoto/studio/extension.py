@@ -1,0 +1,198 @@
+"""A photo is continued beyond its borders, so that a camera can travel farther."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kinephoto.errors import InputError
+from kinephoto.painter import Painter, get_painter, paint_holes
+from kinephoto.scene.camera import Camera
+from kinephoto.scene.fit import Trajectory
+from kinephoto.scene.render import Renderer
+from kinephoto.scene.values import Layer, Photo
+from kinephoto.scene.world import World, apron, photo_layer
+
+SIDES = ("left", "right", "top", "bottom")
+MOST_EXTENDED = 2.0
+"""Px beyond a side, as a share of the photo's own."""
+
+LONGEST_SIDE_PX = 4320
+LONGEST_PROMPT = 1000
+PROBES = 17
+"""Times of the move at which it is looked how far beyond the border it shows."""
+
+BEYOND_PX = 4
+"""A little more than what is seen, so that the border of the border stays unseen."""
+
+FARTHEST = 0.5
+"""How far beyond the border "auto" looks, as a share of the photo's longer side."""
+
+Extend = Mapping[str, int] | Literal["auto"]
+"""Px beyond each side, or as many as the move shows."""
+
+
+@dataclass(frozen=True, eq=False)
+class Outpainted:
+    """A scene around an object.
+
+    Attributes:
+        photo: the scene, to be animated as any photo.
+        object_mask: [H, W] bool, the object's opaque pixels, which are exactly those that were given.
+        painter: who painted.
+        seed: with which.
+    """
+
+    photo: Photo
+    object_mask: Tensor
+    painter: str
+    seed: int
+
+
+def parsed_margins(text: str, hw: tuple[int, int]) -> dict[str, int]:
+    """Px beyond each side that "left=128,right=20%" names; shares are of the photo's width or height.
+
+    Raises:
+        InputError: another side, no number, or one out of range.
+
+    Example:
+        >>> parsed_margins("left=128,top=50%", (200, 300))
+        {'left': 128, 'top': 100}
+    """
+    margins: dict[str, int] = {}
+    for part in text.split(","):
+        side, _, amount = (word.strip() for word in part.partition("="))
+        own = hw[1] if side in ("left", "right") else hw[0]
+        try:
+            share = float(amount.removesuffix("%")) / 100 if amount.endswith("%") else float(amount) / own
+        except ValueError:
+            share = -1.0
+        if side not in SIDES or not 0 < share <= MOST_EXTENDED:
+            raise InputError(
+                f"--extend has {part.strip()!r}; it must be a list such as left=128,right=20%, of "
+                f"{', '.join(SIDES)}, each at most {MOST_EXTENDED:.0%} of the photo's side."
+            )
+        margins[side] = round(share * own)
+    return margins
+
+
+def extended(
+    photo: Photo,
+    margins: Mapping[str, int],
+    *,
+    prompt: str | None = None,
+    seed: int = 0,
+    painter: str | Painter = "auto",
+    device: str | None = None,
+    offline: bool = False,
+) -> Outpainted:
+    """The photo continued beyond its borders, so that a camera can travel farther; the photo itself stays as it is.
+
+    Args:
+        photo: from ``read_photo``.
+        margins: px beyond "left", "right", "top" and "bottom".
+        prompt, seed, painter, device, offline: as for ``outpaint``.
+
+    Returns:
+        A photo whose camera is the given one's, seeing more: same focal length, its centre where it was.
+    """
+    left, right, top, bottom = (int(margins.get(side, 0)) for side in SIDES)
+    if min(left, right, top, bottom) < 0:
+        raise InputError(f"A photo can't be extended by {dict(margins)} px; margins are not negative.")
+    height, width = photo.camera.hw
+    hw = (height + top + bottom, width + left + right)
+    if max(hw) > LONGEST_SIDE_PX:
+        raise InputError(
+            f"The extended photo would be {hw[1]} x {hw[0]} px; at most {LONGEST_SIDE_PX} a side."
+        )
+    rgb = F.pad(photo.rgb, (left, right, top, bottom))
+    known = F.pad(torch.ones(height, width, dtype=torch.bool), (left, right, top, bottom))
+    chosen = get_painter(painter, device=device, offline=offline) if isinstance(painter, str) else painter
+    scene = paint_holes(chosen, rgb, known, torch.ones(hw), prompt=checked_prompt(prompt), seed=seed)
+    cx, cy = photo.camera.centre_px
+    camera = Camera(photo.camera.focal_px, (cx + left, cy + top), hw)
+    invented = ~known
+    if photo.invented is not None:
+        invented |= F.pad(photo.invented, (left, right, top, bottom))
+    # A depth that came with the photo does not know of what was painted.
+    capture = replace(photo.capture, embedded_disparity=None)
+    return Outpainted(Photo(scene, camera, capture, invented), known, chosen.name, seed)
+
+
+def checked_prompt(prompt: str | None) -> str | None:
+    """The prompt in one line.
+
+    Raises:
+        InputError: longer than ``LONGEST_PROMPT`` characters.
+    """
+    if prompt is None:
+        return None
+    plain = " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", " ", prompt).split())
+    if len(plain) > LONGEST_PROMPT:
+        raise InputError(
+            f"The prompt has {len(plain)} characters; {LONGEST_PROMPT} are more than any painter reads."
+        )
+    return plain or None
+
+
+def margins_shown(layer: Layer, trajectory: Trajectory, threads: int | None = None) -> dict[str, int]:
+    """How many px beyond each side of the photo a move shows; 0 where its border stays out of view.
+
+    Args:
+        layer: the photo's.
+        trajectory: the move.
+    """
+    height, width = layer.camera.hw
+    beyond = round(FARTHEST * max(height, width))
+    renderer = Renderer([layer, apron(layer, beyond)], threads=threads)
+    least = np.array([beyond, beyond], np.float32)
+    most = least + (width, height)
+    for time in np.linspace(0, 1, PROBES):
+        for camera, pose in trajectory.views(float(time)):
+            hits = renderer.locate(camera, pose)
+            seen = hits.layer == 1
+            if bool(seen.any()):
+                places = torch.stack([hits.u[seen], hits.v[seen]], 1).numpy()
+                least, most = np.minimum(least, places.min(0)), np.maximum(most, places.max(0))
+    shown = (beyond - least[0], most[0] - beyond - width, beyond - least[1], most[1] - beyond - height)
+    return {
+        side: int(np.ceil(px)) + BEYOND_PX if px > 0 else 0 for side, px in zip(SIDES, shown, strict=True)
+    }
+
+
+def extended_world(
+    start: World,
+    extend: Extend,
+    painter: Painter,
+    *,
+    prompt: str | None = None,
+    seed: int = 0,
+    threads: int | None = None,
+) -> World:
+    """A world whose photo was continued beyond its borders; the film still shows the photo's own frame.
+
+    What is beyond the border lies as deep as the border.
+
+    Args:
+        start: nothing painted yet.
+        extend: how far.
+        painter: who continues it.
+        prompt, seed, threads: as for ``build_world``.
+    """
+    layer = start.layers[0]
+    margins = margins_shown(layer, start.trajectory, threads) if extend == "auto" else extend
+    if not any(margins.values()):
+        return start
+    photo = Photo(layer.rgb, layer.camera, invented=layer.invented)
+    made = extended(photo, margins, prompt=prompt, seed=seed, painter=painter)
+    left, right, top, bottom = (int(margins.get(side, 0)) for side in SIDES)
+    disparity = F.pad(layer.disparity[None, None], (left, right, top, bottom), mode="replicate")[0, 0]
+    whole = photo_layer(made.photo.rgb, disparity, made.photo.camera)
+    return replace(start, layers=(replace(whole, invented=made.photo.invented),))
