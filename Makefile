@@ -23,7 +23,7 @@ define install
 @$(1)/bin/pip install -qq -c constraints.txt $(2)
 endef
 
-.PHONY: demo test docs wheel check-wheel bench changelog clean
+.PHONY: demo test test-browser docs wheel check-wheel bench changelog clean
 
 demo: $(VENV)/installed
 	@mkdir -p $(dir $(OUT))
@@ -35,6 +35,11 @@ test: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+# A real browser without a network; `make test` does without one.
+test-browser: $(VENV)/installed-dev
+	@command -v chromium >/dev/null || { echo "There is no Chromium; get it with: apt install chromium chromium-driver" >&2; exit 1; }
+	$(BIN)/pytest -m browser tests/browser
 
 docs: $(VENV)/installed-dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -q --strict

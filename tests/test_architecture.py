@@ -35,8 +35,7 @@ THE_TEN = {
     "save_scene",
     "InputError",
 }
-# The out-animation and the scene files move in later.
-NOT_YET = {"outpaint", "out_animate", "save_scene"}
+NOT_YET: set[str] = set()
 ONE_MACHINE = re.compile(r"(?<![\w.:/-])/(?:work|root|tmp|home|Users)/[\w.]")
 
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from kinephoto.scene.path import path
     from kinephoto.scene.photo import read_photo
     from kinephoto.studio.animate import build_world, film
+    from kinephoto.studio.export import save_scene
+    from kinephoto.studio.out_animate import out_animate
+    from kinephoto.studio.outpaint import outpaint
     from kinephoto.studio.video import write_video
 
 __all__ = [
@@ -26,8 +29,11 @@ __all__ = [
     "build_world",
     "estimate_depth",
     "film",
+    "out_animate",
+    "outpaint",
     "path",
     "read_photo",
+    "save_scene",
     "write_video",
 ]
 
@@ -36,8 +42,11 @@ _HOMES = {
     "build_world": "kinephoto.studio.animate",
     "estimate_depth": "kinephoto.scene.depth",
     "film": "kinephoto.studio.animate",
+    "out_animate": "kinephoto.studio.out_animate",
+    "outpaint": "kinephoto.studio.outpaint",
     "path": "kinephoto.scene.path",
     "read_photo": "kinephoto.scene.photo",
+    "save_scene": "kinephoto.studio.export",
     "write_video": "kinephoto.studio.video",
 }
 

@@ -174,7 +174,11 @@ BAD = [
     (("animate", "beach.jpg", "--save-mask", "beach.mp4"), "Two outputs have the same name, beach.mp4"),
     (("animate", "beach.jpg", "--save-depth", "depth.tiff"), "writes a depth map as .png or .npy"),
     (("animate", "text.jpg"), "text.jpg"),
-    (("depth", "beach.jpg", "-o", "depth.bmp"), "writes a depth map as .png or .npy"),
+    (("depth", "beach.jpg", "-o", "depth.bmp"), "writes a depth map as .png, .npy, .jpg or .jpeg"),
+    (("animate", "beach.jpg", "--stereo", "3d"), "--stereo is '3d'"),
+    (("animate", "beach.jpg", "--stereo", "sbs", "-o", "a_TB.mp4"), "a_TB.mp4 tells players of half-tb"),
+    (("animate", "beach.jpg", "--stereo", "sbs", "--convergence", "2"), "--convergence is 2.0; it must be"),
+    (("animate", "beach.jpg", "--stereo", "sbs", "--mode", "autoregressive"), "needs --mode world"),
     (("preview", "beach.jpg", "-o", "sheet.pdf"), "writes a picture as .png"),
 ]
 

@@ -5,17 +5,23 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from kinephoto.app.evaluate import evaluate
+from kinephoto.app.info import info
 from kinephoto.app.models import models
 from kinephoto.app.options import with_settings
+from kinephoto.app.outpaint import OUT_ANIMATE_EXAMPLES, OUTPAINT_EXAMPLES, out_animate, outpaint
 from kinephoto.app.show import bar, leave, say
 from kinephoto.app.train import train
+from kinephoto.app.web.limits import AppSettings
 from kinephoto.errors import InputError
 from kinephoto.studio.settings import AnimateSettings, MoveSettings
+
+if TYPE_CHECKING:
+    from kinephoto.studio.certificates import Signer
 
 EXAMPLES = """
 Examples:
@@ -25,6 +31,8 @@ Examples:
   kinephoto animate beach.jpg -o beach.webm --path dolly-zoom-in --seconds 6 --size 1080
 
   kinephoto animate beach.jpg --amount large --focus 0.3,0.6 --save-mask mask.mp4
+
+  kinephoto animate beach.jpg --stereo sbs
 
   cat beach.jpg | kinephoto animate - -o beach.mp4
 """
@@ -38,12 +46,32 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("outpaint", epilog=OUTPAINT_EXAMPLES)(outpaint)
+app.command("out-animate", epilog=OUT_ANIMATE_EXAMPLES)(out_animate)
 app.add_typer(train, name="train")
 app.add_typer(models, name="models")
 app.add_typer(evaluate, name="evaluate")
+app.command()(info)
 
 PhotoArgument = Annotated[Path, typer.Argument(metavar="PHOTO", help="The photo, or - for standard input.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing unless something is wrong.")]
+
+Credentials = Annotated[
+    bool,
+    typer.Option(
+        "--credentials",
+        help="Sign with Content Credentials (C2PA), by a certificate for development.",
+        rich_help_panel="Output",
+    ),
+]
+SignWith = Annotated[
+    tuple[Path, Path] | None,
+    typer.Option(
+        metavar="CERT KEY",
+        help="Sign with Content Credentials (C2PA), by your certificates and key, both PEM.",
+        rich_help_panel="Output",
+    ),
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -58,7 +86,7 @@ def _version(
 
 
 @app.command(epilog=EXAMPLES)
-@with_settings(AnimateSettings)
+@with_settings(AnimateSettings, from_file=True)
 def animate(
     photo: PhotoArgument,
     *,
@@ -66,34 +94,61 @@ def animate(
     output: Annotated[
         str | None,
         typer.Option(
-            "--output", "-o", help="mp4, webm, gif, webp, mov, mkv, or folder/ for png; beside the photo."
+            "--output",
+            "-o",
+            help="mp4, webm, gif, webp, mov, mkv, or folder/ for png; in stereo a jpg or png, too; beside the photo.",
         ),
     ] = None,
     save_depth: Annotated[
         Path | None, typer.Option(help="Write the depth map, png or npy.", rich_help_panel="Output")
     ] = None,
     save_mask: Annotated[
-        str | None, typer.Option(help="Write a video of what was invented.", rich_help_panel="Output")
+        str | None,
+        typer.Option(help="Write what was invented, as the output is written.", rich_help_panel="Output"),
+    ] = None,
+    save_scene: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write the scene, glb, ply, splat.ply, or html to look around in; can be repeated.",
+            rich_help_panel="Output",
+        ),
     ] = None,
     report: Annotated[
         Path | None,
         typer.Option(help="Write timings, holes, seeds and versions as JSON.", rich_help_panel="Output"),
     ] = None,
+    credentials: Credentials = False,
+    sign_with: SignWith = None,
     quiet: Quiet = False,
 ) -> None:
     """Turn a photo into a video with a moving camera."""
     from kinephoto.studio import estimate, produce
 
-    outputs = produce.Outputs(output or _beside(photo, ".mp4"), save_depth, save_mask, report)
+    target, notes = produce.target_of(output or _beside(photo, ".mp4"), settings)
+    scenes = tuple(save_scene or ())
+    outputs = produce.Outputs(target, save_depth, save_mask, report, settings.stereo, scenes)
     picture = _read(photo, settings)
     outputs.check()
+    signer = _signer(credentials, sign_with, photo, outputs.videos)
+    settings = produce.for_outputs(settings, outputs)
     _tell_notes(picture, quiet)
+    for note in notes:
+        say(f"Note: {note}", quiet)
     if not quiet:
-        hw, count = produce.frame_hw(picture, settings), round(settings.seconds * settings.fps)
-        seconds = estimate.estimate_seconds(hw, count, settings.painter, settings.mode, settings.threads)
-        say(f"{count} frames of {hw[1]}×{hw[0]}: {estimate.in_words(seconds)}.")
+        count, whole = round(settings.seconds * settings.fps), produce.whole_hw(picture, settings)
+        seconds = estimate.estimate_seconds(
+            produce.frame_hw(picture, settings),
+            count,
+            settings.painter,
+            settings.mode,
+            settings.threads,
+            eyes=1 if settings.stereo in ("mono", "rgbd") else 2,
+        )
+        frames = "1 frame" if count == 1 else f"{count} frames"
+        say(f"{frames} of {whole[1]}×{whole[0]}: {estimate.in_words(seconds)}.")
     with bar(quiet) as progress:
-        made = produce.animate(picture, outputs, settings, progress)
+        made = produce.animate(picture, outputs, settings, progress, signer)
     world = made.world
     trajectory = world.trajectory
     if trajectory.hole_share > trajectory.path.max_hole and trajectory.path.amount is not None:
@@ -102,8 +157,9 @@ def animate(
             f"would stay under {trajectory.path.max_hole:.0%}.",
             quiet,
         )
+    length = "" if outputs.still else f"{made.video.seconds:g} s, "
     say(
-        f"{made.video.path}: {made.video.seconds:g} s, {made.video.hw[1]}×{made.video.hw[0]}, "
+        f"{' and '.join(outputs.videos)}: {length}{made.video.hw[1]}×{made.video.hw[0]}, "
         f"{made.video.bytes / 1e6:.1f} MB; depth: {world.depth_name}; "
         f"at most {made.invented_most:.1%} of a frame is invented.",
         quiet,
@@ -115,7 +171,12 @@ def depth(
     photo: PhotoArgument,
     *,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="png (16 bit, near is white) or npy (values as they are).")
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            help="png (16 bit, near is white), npy (values as they are), or jpg: the photo with its depth inside.",
+        ),
     ],
     source: Annotated[
         str, typer.Option("--depth", help="auto, builtin, embedded, hub:ID, a network's folder, or a file.")
@@ -128,6 +189,7 @@ def depth(
     """Write a photo's depth map: edit it, and give it back with animate --depth."""
     from kinephoto.scene.depth import estimate_depth
     from kinephoto.studio.files import check_file, check_suffix
+    from kinephoto.studio.gdepth import GDEPTH_SUFFIXES, write_gdepth
     from kinephoto.studio.pictures import (
         DEPTH_SUFFIXES,
         PICTURE_SUFFIXES,
@@ -136,7 +198,7 @@ def depth(
         write_picture,
     )
 
-    check_suffix(output, DEPTH_SUFFIXES, "depth map")
+    inside = check_suffix(output, (*DEPTH_SUFFIXES, *GDEPTH_SUFFIXES), "depth map") in GDEPTH_SUFFIXES
     check_file(output)
     if colour is not None:
         check_suffix(colour, PICTURE_SUFFIXES, "picture")
@@ -144,7 +206,7 @@ def depth(
     picture = _read(photo, MoveSettings())
     _tell_notes(picture, quiet)
     found = estimate_depth(picture, source, device=device, offline=offline)
-    write_depth(found, output)
+    write_gdepth(picture, found, output) if inside else write_depth(found, output)
     if colour is not None:
         write_picture(colour_depth(found), colour)
     height, width = found.values.shape
@@ -181,6 +243,15 @@ def preview(
         f"largest hole {trajectory.hole_share:.1%}; depth: {world.depth_name}.",
         quiet,
     )
+
+
+@app.command("app")
+@with_settings(AppSettings)
+def app_(*, settings: AppSettings, quiet: Quiet = False) -> None:
+    """Serve a web page for all this, and the same as an HTTP interface, to this machine alone."""
+    from kinephoto.app.web.server import serve
+
+    serve(settings, lambda text: say(text, quiet))
 
 
 @app.command()
@@ -220,6 +291,21 @@ def _read(photo: Path, settings: MoveSettings) -> Any:
     from kinephoto.studio.produce import read
 
     return read(sys.stdin.buffer if str(photo) == "-" else photo, settings)
+
+
+def _signer(
+    credentials: bool, sign_with: tuple[Path, Path] | None, photo: Path, targets: list[str]
+) -> Signer | None:
+    """Who signs, if anybody; what could not be signed is refused before the work."""
+    if not credentials and sign_with is None:
+        return None
+    from kinephoto.studio.certificates import development_signer, signer_from
+    from kinephoto.studio.content_credentials import check_holds_credentials, ready
+
+    for target in targets:
+        check_holds_credentials(target)
+    signer = signer_from(*sign_with) if sign_with else development_signer()
+    return ready(signer, None if str(photo) == "-" else photo)
 
 
 def _beside(photo: Path, suffix: str) -> str:

@@ -18,7 +18,7 @@ EXTRAS = {
     "train": ("accelerate", "tensorboard", "webdataset"),
     "eval": ("torchmetrics", "scikit-image", "matplotlib", "pandas"),
     "export": ("trimesh",),
-    "provenance": ("c2pa-python",),
+    "provenance": ("c2pa-python", "cryptography"),
     "cluster": ("ray",),
 }
 FEW_CORES = 4

@@ -5,29 +5,42 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
 import typer
 from pydantic import BaseModel
 
-from kinephoto.studio.settings import checked, flag_of
+from kinephoto.studio.settings import checked, flag_of, read_settings
 
 
-def with_settings(model: type[BaseModel], name: str = "settings") -> Callable[[Callable], Callable]:
+def with_settings(
+    model: type[BaseModel], name: str = "settings", *, from_file: bool = False
+) -> Callable[[Callable], Callable]:
     """The command's parameter ``name`` becomes one flag for every field of ``model``; it is given checked.
 
     Ranges are checked by the model, not by the parser, so that a number out of range is answered by the
     same sentence on the command line as from Python.
+
+    Args:
+        from_file: whether a flag ``--settings FILE`` reads a JSON file with values for the fields; a flag
+            that the user gives wins over the file.
     """
 
     def decorate(command: Callable) -> Callable:
         signature = inspect.signature(command, eval_str=True)
         own = [parameter for parameter in signature.parameters.values() if parameter.name != name]
         flags = [_parameter(field, model) for field in model.model_fields]
+        flags += [_CONTEXT, _SETTINGS_FILE] if from_file else []
 
         @functools.wraps(command)
         def run(**values: Any) -> Any:
             chosen = {field: values.pop(field) for field in model.model_fields}
+            if from_file:
+                context, file = values.pop(_CONTEXT.name), values.pop(_SETTINGS_FILE.name)
+                if file is not None:
+                    given = {field: value for field, value in chosen.items() if _is_given(context, field)}
+                    chosen = read_settings(model, file) | given
             return command(**values, **{name: checked(model, chosen)})
 
         run.__signature__ = signature.replace(parameters=[*own, *flags])  # type: ignore[attr-defined]
@@ -35,6 +48,28 @@ def with_settings(model: type[BaseModel], name: str = "settings") -> Callable[[C
         return run
 
     return decorate
+
+
+_CONTEXT = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+_SETTINGS_FILE = inspect.Parameter(
+    "settings_file",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=None,
+    annotation=Annotated[
+        Path | None,
+        typer.Option(
+            "--settings",
+            metavar="FILE",
+            help="JSON with settings, as kinephoto app writes it; flags win over it.",
+        ),
+    ],
+)
+
+
+def _is_given(context: typer.Context, field: str) -> bool:
+    """Whether the field's flag stands on the command line."""
+    source = context.get_parameter_source(field)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def _parameter(field: str, model: type[BaseModel]) -> inspect.Parameter:

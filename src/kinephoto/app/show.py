@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 STAGES = {
+    "scene": "Painting the scene",
     "depth": "Looking at depth",
     "path": "Planning the move",
     "painting": "Painting what comes into view",

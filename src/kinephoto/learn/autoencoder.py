@@ -10,6 +10,7 @@ import copy
 import json
 import math
 import time
+from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 
@@ -203,8 +204,8 @@ def checked(
     net: PatchAutoencoder, batches: Sequence[HoleBatch], looks: Looks, latents: LatentsOf
 ) -> dict[str, float]:
     """PSNR in the hole, dB, and how different the composite of held-out crops looks, beside the plain fill's."""
-    networks = {"held_out": looks.alex} | ({} if looks.vgg is None else {"held_out_vgg": looks.vgg})
-    seen: dict[str, list[Tensor]] = {name + of: [] for name in networks for of in ("", "_fill")}
+    names = {"alex": "held_out", "vgg": "held_out_vgg"}
+    seen: defaultdict[str, list[Tensor]] = defaultdict(list)
     errors: dict[str, list[Tensor]] = {"psnr_hole": [], "psnr_hole_fill": []}
     area: list[Tensor] = []
     for k, batch in enumerate(batches):
@@ -213,8 +214,8 @@ def checked(
         found = (net.picture(z, 2 * batch.filled - 1, hole).float() / 2 + 0.5).clamp(0, 1)
         for picture, of in ((found, ""), (batch.filled, "_fill")):
             composite = torch.lerp(batch.rgb, picture, hole)
-            for name, network in networks.items():
-                seen[name + of].append(network(composite, batch.rgb))
+            for network, apart in looks.judged(composite, batch.rgb, hole).items():
+                seen[names[network] + of].append(apart)
             errors["psnr_hole" + of].append((composite - batch.rgb).square().mean(1).sum((1, 2)))
         area.append(hole.sum((1, 2, 3)))
     pixels = torch.cat(area)

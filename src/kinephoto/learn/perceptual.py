@@ -7,6 +7,7 @@ through blurs instead.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from typing import Any, Literal
@@ -172,13 +173,25 @@ class Looks:
         seen = self.alex(*(x[..., top:, left:] for x in (composite, rgb, near_hole))).mean()
         loss = self._weights[0] * seen
         if self.vgg is not None:
-            windows = [hole_window(each, rng) for each in hole[::2, 0].cpu().numpy()]
-            parts = (
-                torch.stack([picture[(..., *w)] for picture, w in zip(x[::2], windows, strict=True)])
-                for x in (composite, rgb, near_hole)
-            )
+            parts = hole_windows(hole[::2], [x[::2] for x in (composite, rgb, near_hole)], rng)
             loss = loss + self._weights[1] * self.vgg(*parts).mean()
         return loss, seen.detach()
+
+    def judged(self, composite: Tensor, rgb: Tensor, hole: Tensor) -> dict[str, Tensor]:
+        """[B] by each network: the whole crop to the AlexNet, a window at the hole to the VGG16."""
+        found = {"alex": self.alex(composite, rgb)}
+        if self.vgg is not None:
+            found["vgg"] = self.vgg(*hole_windows(hole, [composite, rgb], np.random.default_rng(0)))
+        return found
+
+
+def hole_windows(hole: Tensor, pictures: Sequence[Tensor], rng: np.random.Generator) -> list[Tensor]:
+    """Of each picture [B, C, H, W] a window at its hole [B, 1, H, W], the same of all."""
+    windows = [hole_window(each, rng) for each in hole[:, 0].cpu().numpy()]
+    return [
+        torch.stack([picture[(..., *window)] for picture, window in zip(batch, windows, strict=True)])
+        for batch in pictures
+    ]
 
 
 def hole_window(hole: np.ndarray, rng: np.random.Generator) -> tuple[slice, slice]:

@@ -1,22 +1,21 @@
-"""A whole scene is painted around an object (Sec. 3.3, stage 1), or a photo is continued beyond its borders."""
+"""A whole scene is painted around an object (Sec. 3.3, stage 1)."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from kinephoto.errors import InputError
-from kinephoto.painter import Painter, get_painter, paint_holes
+from kinephoto.painter import Painter, get_painter
 from kinephoto.painter.scene_painting import paint_around
 from kinephoto.scene.camera import Camera
 from kinephoto.scene.values import Capture, Photo
 from kinephoto.studio.animate import SIZE_RANGE
 from kinephoto.studio.cutout import Cutout
+from kinephoto.studio.extension import Outpainted, checked_prompt
 
 PLACES: Mapping[str, tuple[float, float]] = {"left": (0.28, 0.6), "centre": (0.5, 0.55), "right": (0.72, 0.6)}
 """Where the object's middle comes to lie, as shares of the scene's width and height."""
@@ -25,27 +24,6 @@ MOST_OF_SCENE = 0.8
 """An object that is larger than this share of the scene's sides is made smaller, unless a scale is asked for."""
 
 DEFAULT_HW = (512, 512)
-LONGEST_PROMPT = 1000
-SIDES = ("left", "right", "top", "bottom")
-MOST_EXTENDED = 2.0
-"""Px beyond a side, as a share of the photo's own."""
-
-
-@dataclass(frozen=True, eq=False)
-class Outpainted:
-    """A scene around an object.
-
-    Attributes:
-        photo: the scene, to be animated as any photo.
-        object_mask: [H, W] bool, the object's opaque pixels, which are exactly those that were given.
-        painter: who painted.
-        seed: with which.
-    """
-
-    photo: Photo
-    object_mask: Tensor
-    painter: str
-    seed: int
 
 
 def outpaint(
@@ -189,87 +167,6 @@ def checked_hw(hw: tuple[int, int]) -> tuple[int, int]:
             f"The scene is {hw[1]} x {hw[0]} px; its sides go from {SIZE_RANGE[0]} to {SIZE_RANGE[1]}."
         )
     return hw
-
-
-def checked_prompt(prompt: str | None) -> str | None:
-    """The prompt in one line.
-
-    Raises:
-        InputError: longer than ``LONGEST_PROMPT`` characters.
-    """
-    if prompt is None:
-        return None
-    plain = " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", " ", prompt).split())
-    if len(plain) > LONGEST_PROMPT:
-        raise InputError(
-            f"The prompt has {len(plain)} characters; {LONGEST_PROMPT} are more than any painter reads."
-        )
-    return plain or None
-
-
-def parsed_margins(text: str, hw: tuple[int, int]) -> dict[str, int]:
-    """Px beyond each side that "left=128,right=20%" names; shares are of the photo's width or height.
-
-    Raises:
-        InputError: another side, no number, or one out of range.
-
-    Example:
-        >>> parsed_margins("left=128,top=50%", (200, 300))
-        {'left': 128, 'top': 100}
-    """
-    margins: dict[str, int] = {}
-    for part in text.split(","):
-        side, _, amount = (word.strip() for word in part.partition("="))
-        own = hw[1] if side in ("left", "right") else hw[0]
-        try:
-            share = float(amount.removesuffix("%")) / 100 if amount.endswith("%") else float(amount) / own
-        except ValueError:
-            share = -1.0
-        if side not in SIDES or not 0 < share <= MOST_EXTENDED:
-            raise InputError(
-                f"--extend has {part.strip()!r}; it must be a list such as left=128,right=20%, of "
-                f"{', '.join(SIDES)}, each at most {MOST_EXTENDED:.0%} of the photo's side."
-            )
-        margins[side] = round(share * own)
-    return margins
-
-
-def extended(
-    photo: Photo,
-    margins: Mapping[str, int],
-    *,
-    prompt: str | None = None,
-    seed: int = 0,
-    painter: str | Painter = "auto",
-    device: str | None = None,
-    offline: bool = False,
-) -> Outpainted:
-    """The photo continued beyond its borders, so that a camera can travel farther; the photo itself stays as it is.
-
-    Args:
-        photo: from ``read_photo``.
-        margins: px beyond "left", "right", "top" and "bottom".
-        prompt, seed, painter, device, offline: as for ``outpaint``.
-
-    Returns:
-        A photo whose camera is the given one's, seeing more: same focal length, its centre where it was.
-    """
-    left, right, top, bottom = (int(margins.get(side, 0)) for side in SIDES)
-    if min(left, right, top, bottom) < 0:
-        raise InputError(f"A photo can't be extended by {dict(margins)} px; margins are not negative.")
-    height, width = photo.camera.hw
-    hw = (height + top + bottom, width + left + right)
-    if max(hw) > SIZE_RANGE[1]:
-        raise InputError(f"The extended photo would be {hw[1]} x {hw[0]} px; at most {SIZE_RANGE[1]} a side.")
-    rgb = F.pad(photo.rgb, (left, right, top, bottom))
-    known = F.pad(torch.ones(height, width, dtype=torch.bool), (left, right, top, bottom))
-    chosen = get_painter(painter, device=device, offline=offline) if isinstance(painter, str) else painter
-    scene = paint_holes(chosen, rgb, known, torch.ones(hw), prompt=checked_prompt(prompt), seed=seed)
-    cx, cy = photo.camera.centre_px
-    camera = Camera(photo.camera.focal_px, (cx + left, cy + top), hw)
-    # A depth that came with the photo does not know of what was painted.
-    capture = replace(photo.capture, embedded_disparity=None)
-    return Outpainted(Photo(scene, camera, capture, ~known), known, chosen.name, seed)
 
 
 def seam(rgb: Tensor, known: Tensor) -> float:

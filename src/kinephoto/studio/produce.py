@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import platform
 import sys
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from kinephoto.errors import InputError
 from kinephoto.painter import get_painter
+from kinephoto.scene.path import Path as Move
 from kinephoto.scene.path import path
 from kinephoto.scene.photo import read_photo
 from kinephoto.scene.values import Photo
@@ -26,12 +27,18 @@ from kinephoto.studio.animate import (
     hw_of,
     start_world,
 )
+from kinephoto.studio.certificates import Signer
+from kinephoto.studio.content_credentials import check_holds_credentials
+from kinephoto.studio.export import check_scene, save_scene
+from kinephoto.studio.extension import parsed_margins
 from kinephoto.studio.files import check_file, check_suffix, ending_cleanly, whole
 from kinephoto.studio.pictures import DEPTH_SUFFIXES, write_depth
+from kinephoto.studio.provenance import COMMENT, DATA, Provenance, provenance_of
 from kinephoto.studio.settings import AnimateSettings, MoveSettings
-from kinephoto.studio.video import VideoReport, VideoSink, check_target, mask_frame
-
-COMMENT = "Made with kinephoto from one photo; parts of each frame are invented."
+from kinephoto.studio.sinks import Sink, check_sink, files_of, is_still, open_sink
+from kinephoto.studio.stereo import Eyes, Stereo, stereo_film
+from kinephoto.studio.stereo_layout import composed_hw, named
+from kinephoto.studio.video import VideoReport, mask_frame
 
 
 @dataclass(frozen=True)
@@ -39,16 +46,30 @@ class Outputs:
     """Where to write what.
 
     Attributes:
-        video: the film.
+        video: the film; in stereo a photo as well, by its suffix.
         depth: the photo's disparity map, or None.
-        mask: a video of what was invented, or None.
+        mask: a video or picture, like the film, of what was invented, or None.
         report: a JSON file of how it was made, or None.
+        layout: "mono" or a stereo layout, as the settings say; it decides how the names are checked.
+        scenes: 3D files of the scene, each of the kind that its suffix says.
     """
 
     video: Path | str
     depth: Path | str | None = None
     mask: Path | str | None = None
     report: Path | str | None = None
+    layout: str = "mono"
+    scenes: tuple[Path | str, ...] = ()
+
+    @property
+    def still(self) -> bool:
+        """Whether a stereo photo is asked for, not a film."""
+        return self.layout != "mono" and is_still(self.video)
+
+    @property
+    def videos(self) -> list[str]:
+        """The film's file or files."""
+        return files_of(self.video, self.layout)
 
     def check(self) -> None:
         """Refuse now what would be refused at the end of the work.
@@ -56,17 +77,22 @@ class Outputs:
         Raises:
             InputError: a place that can't be written to, or two outputs with one name.
         """
-        check_target(self.video)
+        check_sink(self.video, self.layout)
         if self.mask is not None:
-            check_target(self.mask)
+            check_sink(self.mask, self.layout)
+            if self.layout != "mono" and is_still(self.mask) != self.still:
+                kind = "photo's is a png or jpg" if self.still else "film's is a film"
+                raise InputError(f"The mask is {Path(self.mask).name}; a {kind}, too.")
         if self.depth is not None:
             check_suffix(self.depth, DEPTH_SUFFIXES, "depth map")
         for other in (self.depth, self.report):
             if other is not None:
                 check_file(other)
-        names = [
-            str(Path(name).resolve()) for name in (self.video, self.depth, self.mask, self.report) if name
-        ]
+        for scene in self.scenes:
+            check_scene(scene)
+        sinks = [name for sink in (self.video, self.mask) if sink for name in files_of(sink, self.layout)]
+        files = (*sinks, self.depth, self.report, *self.scenes)
+        names = [str(Path(name).resolve()) for name in files if name]
         for name in names:
             if names.count(name) > 1:
                 raise InputError(f"Two outputs have the same name, {Path(name).name}; give each its own.")
@@ -99,7 +125,7 @@ class Report:
         content = {
             "photo": self.photo,
             "video": asdict(self.video) | {"path": str(self.video.path)},
-            "settings": self.settings.model_dump(),
+            "settings": self.settings.model_dump(mode="json"),
             "depth": self.world.depth.source if self.world.depth else None,
             "painter": self.world.painter,
             "seed": self.world.seed,
@@ -110,6 +136,7 @@ class Report:
                 "largest_hole_share": trajectory.hole_share,
                 "focus_disparity": trajectory.rig.focus_disparity,
             },
+            "stereo": asdict(trajectory.viewers) if isinstance(trajectory.viewers, Eyes) else None,
             "key_views": [asdict(view) for view in self.world.key_views],
             "invented_share": {"mean": self.invented_mean, "most": self.invented_most},
             "seconds": {name: round(value, 3) for name, value in self.seconds_by_stage.items()},
@@ -119,7 +146,7 @@ class Report:
         return json.dumps(content, indent=2) + "\n"
 
 
-def move_of(settings: MoveSettings) -> Any:
+def move_of(settings: MoveSettings) -> Move:
     """The camera path that the settings ask for."""
     return path(
         settings.path,
@@ -132,13 +159,63 @@ def move_of(settings: MoveSettings) -> Any:
     )
 
 
+def stereo_of(settings: AnimateSettings) -> Stereo | None:
+    """What the settings ask for two eyes; None for one.
+
+    Raises:
+        InputError: frame after frame can be painted for one eye only.
+    """
+    if settings.stereo == "mono":
+        return None
+    if settings.mode != "world":
+        raise InputError(f"--stereo {settings.stereo} needs --mode world, not {settings.mode}.")
+    return Stereo(settings.stereo, settings.divergence, settings.convergence)
+
+
+def for_outputs(settings: AnimateSettings, outputs: Outputs) -> AnimateSettings:
+    """The settings; for a stereo photo those of a film of one frame, from the photo's own place.
+
+    Raises:
+        InputError: a scene is asked for where none is made.
+    """
+    if outputs.scenes and settings.mode == "autoregressive":
+        raise InputError("--mode autoregressive paints frames and makes no scene to save; --mode world does.")
+    if not outputs.still:
+        return settings
+    rest = {"path": "still", "amount": "auto", "loop": False, "hold": 0.0, "seconds": 1 / 24, "fps": 24.0}
+    return settings.model_copy(update=rest)
+
+
+def target_of(target: str, settings: AnimateSettings) -> tuple[str, list[str]]:
+    """The output's name, in stereo as players want it, and sentences for the user.
+
+    Raises:
+        InputError: the name tells players of another layout.
+    """
+    stereo = stereo_of(settings)
+    if stereo is None:
+        return target, []
+    name = named(target, stereo.layout)
+    files = [Path(file).name for file in files_of(name, stereo.layout)]
+    notes = [stereo.note] if stereo.note else []
+    if name != target:
+        notes.append(
+            f"The output is named {' and '.join(files)}, by which players know --stereo {stereo.layout}."
+        )
+    return name, notes
+
+
 def read(source: str | Path | BinaryIO, settings: MoveSettings) -> Photo:
     """The photo, within the settings' limits."""
     return read_photo(source, max_megapixels=settings.max_megapixels)
 
 
 def animate(
-    photo: Photo, outputs: Outputs, settings: AnimateSettings, progress: Progress | None = None
+    photo: Photo,
+    outputs: Outputs,
+    settings: AnimateSettings,
+    progress: Progress | None = None,
+    signer: Signer | None = None,
 ) -> Report:
     """Make a film of a photo and write it.
 
@@ -147,19 +224,30 @@ def animate(
         outputs: where to.
         settings: checked ones.
         progress: called as the stages "depth", "path", "painting" and "frames" go on.
+        signer: signs the film, not its mask; from `kinephoto.studio.content_credentials.ready`.
 
     Raises:
         InputError: what cannot be used, or a full disk. Then nothing of the outputs is there.
     """
+    outputs = replace(outputs, layout=settings.stereo)
     outputs.check()
+    for file in outputs.videos if signer else ():
+        check_holds_credentials(file)
+    settings = for_outputs(settings, outputs)
     stages = Stages(progress)
     with ending_cleanly():
         world, frames = _world_and_film(photo, settings, stages)
+        origin = provenance_of(world, settings)
+        shown = replace(origin, source_type=DATA)  # the mask is a picture of data
         shares: list[float] = []
         try:
             with stages.stage("frames"), ExitStack() as sinks:
-                video = sinks.enter_context(_sink(outputs.video, settings))
-                mask = sinks.enter_context(_sink(outputs.mask, settings, mask=True)) if outputs.mask else None
+                video = sinks.enter_context(_sink(outputs.video, outputs.layout, settings, origin, signer))
+                mask = None
+                if outputs.mask:
+                    mask = sinks.enter_context(
+                        _sink(outputs.mask, outputs.layout, settings, shown, mask=True)
+                    )
                 for frame in frames:
                     video.write(frame)
                     if mask is not None:
@@ -170,6 +258,8 @@ def animate(
             frames.close()
         if outputs.depth is not None and world.depth is not None:
             write_depth(world.depth, outputs.depth)
+        for scene in outputs.scenes:
+            save_scene(world, scene)
         report = Report(
             video.report,
             world,
@@ -192,8 +282,13 @@ def animate(
 
 
 def frame_hw(photo: Photo, settings: AnimateSettings) -> tuple[int, int]:
-    """Height and width of the frames to come."""
+    """Height and width of the frames to come, or of one eye's."""
     return hw_of(photo.camera.hw, settings.size)
+
+
+def whole_hw(photo: Photo, settings: AnimateSettings) -> tuple[int, int]:
+    """Height and width of the frames to come, all eyes together."""
+    return composed_hw(frame_hw(photo, settings), settings.stereo)
 
 
 def versions() -> dict[str, str]:
@@ -215,6 +310,7 @@ def peak_memory_bytes() -> int | None:
 
 
 def _world_and_film(photo: Photo, settings: AnimateSettings, stages: Stages) -> tuple[World, Film]:
+    stereo = stereo_of(settings)
     chosen = move_of(settings)
     chosen.frame_times(settings.seconds, settings.fps)  # what cannot be filmed is said before the work
     scene: dict[str, Any] = {
@@ -234,18 +330,37 @@ def _world_and_film(photo: Photo, settings: AnimateSettings, stages: Stages) -> 
     machine: dict[str, Any] = {"threads": settings.threads, "device": settings.device}
     network: dict[str, Any] = {"offline": settings.offline}
     length: dict[str, Any] = {"seconds": settings.seconds, "fps": settings.fps}
+    if settings.extend is not None and settings.mode != "world":
+        raise InputError(f"--extend needs --mode world, not {settings.mode}.")
+    if settings.extend is not None:
+        hw = frame_hw(photo, settings)
+        painting["extend"] = "auto" if settings.extend == "auto" else parsed_margins(settings.extend, hw)
+    if stereo is not None:
+        world = build_world(photo, chosen, **scene, **painting, **machine, **network, eyes=stereo.eyes_for)
+        return world, stereo_film(world, stereo, **length, **machine)
     if settings.mode == "world":
         world = build_world(photo, chosen, **scene, **painting, **machine, **network)
         return world, film(world, **length, **machine)
     world = start_world(photo, chosen, **scene, **machine, **network)
+    world = replace(world, painter=painter.name, seed=settings.seed)
     return world, film_autoregressive(world, **length, **painting, **machine, **network)
 
 
-def _sink(target: Path | str, settings: AnimateSettings, mask: bool = False) -> VideoSink:
-    return VideoSink(
+def _sink(
+    target: Path | str,
+    layout: str,
+    settings: AnimateSettings,
+    provenance: Provenance,
+    signer: Signer | None = None,
+    mask: bool = False,
+) -> AbstractContextManager[Sink]:
+    return open_sink(
         target,
+        layout,
         fps=settings.fps,
         quality="best" if mask else settings.number_or_word(),
         codec=None if mask else settings.codec,
         metadata={"comment": COMMENT},
+        provenance=provenance,
+        signer=signer,
     )

@@ -6,7 +6,10 @@ heavy is imported, so that ``--help`` comes at once.
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -17,6 +20,7 @@ PATH_NAMES = (
     *("swing", "circle", "zoom-in", "zoom-out", "dolly-zoom-in", "dolly-zoom-out", "orbit", "spiral"),
     *("lemniscate", "slide-left", "slide-right", "slide-up", "slide-down", "rise", "still"),
 )
+StereoWord = Literal["mono", "sbs", "half-sbs", "tb", "half-tb", "cross", "anaglyph", "pair", "rgbd"]
 
 
 def setting(default: Any, says: str, panel: str, flag: str | None = None, **limits: Any) -> Any:
@@ -75,6 +79,21 @@ class AnimateSettings(MoveSettings):
     )
     quality: str = setting("good", "draft, good, best, or the codec's own number.", "Film")
     codec: str | None = setting(None, "h264, vp9 or av1, where the file can hold it.", "Film")
+    stereo: StereoWord = setting(
+        "mono",
+        "Two eyes beside or above each other, through red and cyan glasses, or in two files.",
+        "Stereo",
+    )
+    divergence: float = setting(
+        2.0,
+        "What near and far differ between the eyes, % of the width; 3.3 is used at most.",
+        "Stereo",
+        ge=0,
+        le=50,
+    )
+    convergence: float = setting(
+        0.5, "What lies in the screen: 0 the farthest, 1 the nearest.", "Stereo", ge=0, le=1
+    )
     painter: str = setting(
         "auto",
         "Who fills what comes into view: auto, builtin, classical, opencv:telea, sd:FOLDER, hub:ID.",
@@ -83,6 +102,11 @@ class AnimateSettings(MoveSettings):
     mode: Literal["world", "autoregressive"] = setting(
         "world",
         "world paints few views once; autoregressive each frame from the last, as the paper.",
+        "Painting",
+    )
+    extend: str | None = setting(
+        None,
+        "Continue the photo beyond its border first: auto, as far as the move shows, or left=128,right=20%.",
         "Painting",
     )
     prompt: str | None = setting(None, "What the photo shows, for painters that take text.", "Painting")
@@ -111,6 +135,53 @@ def checked(model: type[BaseModel], values: Mapping[str, Any]) -> Any:
         first = error.errors(include_url=False)[0]
         name = str(first["loc"][0]) if first["loc"] else "the settings"
         raise InputError(_sentence(model, name, first)) from None
+
+
+def read_settings(model: type[BaseModel], file: str | Path) -> dict[str, Any]:
+    """The settings of a JSON file, each within its range.
+
+    Raises:
+        InputError: there is no such file, it isn't a JSON object, or it holds what the model doesn't.
+    """
+    name = Path(file).name
+    try:
+        content = json.loads(Path(file).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise InputError(f"The settings file {file} cannot be read: {why}.") from None
+    except ValueError as error:  # JSON's own sentence says where
+        raise InputError(f"The settings file {name} is not JSON: {error}.") from None
+    except RecursionError:
+        raise InputError(
+            f"The settings file {name} is nested too deeply; it must be one flat object."
+        ) from None
+    if not isinstance(content, dict):
+        raise InputError(f'The settings file {name} must hold one object, such as {{"path": "circle"}}.')
+    try:
+        checked(model, content)
+    except InputError as error:
+        raise InputError(f"The settings file {name} can't be used: {error}") from None
+    return content
+
+
+def command_of(settings: BaseModel, *words: str) -> str:
+    """The command line that does the same: these words, then every setting that isn't the default.
+
+    Example:
+        >>> command_of(AnimateSettings(path="circle", loop=True), "kinephoto", "animate", "my beach.jpg")
+        "kinephoto animate 'my beach.jpg' --path circle --loop"
+    """
+    parts = list(words)
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        if value == field.default:
+            continue
+        flag = flag_of(name, type(settings))
+        if isinstance(value, bool):
+            parts.append(flag if value else f"--no-{flag[2:]}")
+        else:
+            parts += [flag, str(value).removesuffix(".0") if isinstance(value, float) else str(value)]
+    return shlex.join(parts)
 
 
 def flag_of(name: str, model: type[BaseModel]) -> str:

@@ -1,0 +1,249 @@
+"""Out-animation (Sec. 3.3, Fig. 5): a scene is painted around an object, and the camera moves through it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from torch import Tensor
+
+from kinephoto.errors import InputError
+from kinephoto.painter import Painter, get_painter
+from kinephoto.scene.path import Path as CameraPath
+from kinephoto.scene.photo import read_photo
+from kinephoto.scene.values import Photo
+from kinephoto.studio.animate import Film, Progress, build_world, film
+from kinephoto.studio.cutout import Box, Cutout, Point, cut_out, read_cutout
+from kinephoto.studio.extension import Outpainted, extended, parsed_margins
+from kinephoto.studio.files import check_file, check_suffix
+from kinephoto.studio.outpaint import outpaint
+from kinephoto.studio.outpaint_settings import (
+    ObjectSettings,
+    OutAnimateSettings,
+    OutpaintSettings,
+    numbers,
+    scene_hw,
+)
+from kinephoto.studio.pictures import PICTURE_SUFFIXES, contact_sheet, write_picture
+from kinephoto.studio.produce import Outputs, Report, animate, move_of
+from kinephoto.studio.provenance import Provenance, provenance_of_picture
+
+Subject = Cutout | Photo | str | Path
+
+
+def out_animate(
+    subject: Subject,
+    path: CameraPath | None = None,
+    *,
+    mask: Tensor | str | Path | None = None,
+    points: Sequence[Point] = (),
+    box: Box | None = None,
+    prompt: str | None = None,
+    place: str | tuple[float, float] = "centre",
+    scale: float | None = None,
+    hw: tuple[int, int] | None = None,
+    seed: int = 0,
+    painter: str | Painter = "auto",
+    seconds: float = 4.0,
+    fps: float = 24.0,
+    device: str | None = None,
+    offline: bool = False,
+    **scene: Any,
+) -> Film:
+    """Both stages: paint a scene around an object, then film it.
+
+    Args:
+        subject: a ``Cutout``, an RGBA picture's file, or a photo (or its file) with a mask, points or a box.
+        path: from ``path``; a gentle swing when None.
+        mask: [H, W] as large as the photo, the object where above a half; or a picture's file.
+        points: on the object, px.
+        box: around it, px.
+        prompt, place, scale, hw, seed: as for ``outpaint``.
+        painter: paints the scene, and what comes into view in it.
+        seconds, fps: as for ``film``.
+        device, offline: as for ``build_world``.
+        scene: further arguments of ``build_world``.
+
+    Returns:
+        The frames; ``Frame.invented`` is 1 on all but the object.
+
+    Raises:
+        InputError: an argument that can't be used.
+
+    Example:
+        >>> frames = out_animate("cat.png", prompt="a cat on a beach")  # doctest: +SKIP
+    """
+    cutout = as_cutout(subject, mask=mask, points=points, box=box)
+    chosen = get_painter(painter, device=device, offline=offline) if isinstance(painter, str) else painter
+    made = outpaint(cutout, prompt=prompt, place=place, scale=scale, hw=hw, seed=seed, painter=chosen)
+    world = build_world(
+        made.photo, path, painter=chosen, prompt=prompt, seed=seed, device=device, offline=offline, **scene
+    )
+    return film(world, seconds, fps, device=device)
+
+
+def as_cutout(
+    subject: Subject,
+    *,
+    mask: Tensor | str | Path | None = None,
+    points: Sequence[Point] = (),
+    box: Box | None = None,
+    segmenter: str = "grabcut",
+    max_megapixels: float = 200.0,
+    device: str | None = None,
+    offline: bool = False,
+) -> Cutout:
+    """Whatever stands for an object, cut out; see ``out_animate`` and ``cut_out``.
+
+    Raises:
+        InputError: a file that can't be read, or nothing that says what the object is.
+    """
+    if isinstance(subject, Cutout):
+        return subject
+    asked = mask is not None or bool(points) or box is not None
+    if not isinstance(subject, Photo):
+        if not asked:
+            return read_cutout(subject, max_megapixels=max_megapixels)
+        subject = read_photo(subject, max_megapixels=max_megapixels, embedded_depth=False)
+    if isinstance(mask, (str, Path)):
+        mask = read_mask(mask, subject.camera.hw)
+    return cut_out(
+        subject, mask=mask, points=points, box=box, segmenter=segmenter, device=device, offline=offline
+    )
+
+
+def read_mask(file: str | Path, hw: tuple[int, int]) -> Tensor:
+    """[H, W] in [0, 1], the brightness of a mask's picture, or its alpha where only that varies.
+
+    Raises:
+        InputError: it can't be read or has another size.
+    """
+    from kinephoto.scene.photo import read_alpha
+
+    photo, alpha = read_photo(file, embedded_depth=False), read_alpha(file)
+    if tuple(photo.camera.hw) != tuple(hw):
+        own = photo.camera.hw
+        raise InputError(
+            f"{Path(file).name} is {own[1]} x {own[0]} px, its photo {hw[1]} x {hw[0]}; a mask is as large as "
+            "its photo."
+        )
+    return photo.rgb.mean(0) if alpha is None else alpha
+
+
+def settled_cutout(source: str | Path, settings: ObjectSettings, **limits: Any) -> Cutout:
+    """The object that settings of the command line speak of.
+
+    Args:
+        source: the picture's file.
+        settings: checked ones.
+        limits: ``max_megapixels``, ``device`` and ``offline`` of ``as_cutout``.
+
+    Raises:
+        InputError: see ``as_cutout``.
+    """
+    flat = numbers(settings.select, "--select") if settings.select else []
+    corners = numbers(settings.box, "--box", 4) if settings.box else None
+    return as_cutout(
+        source,
+        mask=settings.mask,
+        points=list(zip(flat[::2], flat[1::2], strict=True)),
+        box=(corners[0], corners[1], corners[2], corners[3]) if corners else None,
+        segmenter=settings.segmenter,
+        **limits,
+    )
+
+
+def candidates(source: str | Path, settings: OutpaintSettings) -> Iterator[Outpainted]:
+    """The scenes that the settings ask for, one for each seed, as they are finished.
+
+    Raises:
+        InputError: what can't be used.
+    """
+    machine: dict[str, Any] = {"device": settings.device, "offline": settings.offline}
+    if settings.extend is not None:
+        if any(part is not None for part in (settings.mask, settings.select, settings.box)):
+            raise InputError("--extend continues a whole photo; it goes with no --mask, --select or --box.")
+        photo = read_photo(source, max_megapixels=settings.max_megapixels, embedded_depth=False)
+        margins = parsed_margins(settings.extend, photo.camera.hw)
+    else:
+        cutout = settled_cutout(source, settings, max_megapixels=settings.max_megapixels, **machine)
+        hw = scene_hw(settings.size)
+    painter = get_painter(settings.painter, steps=settings.steps, guidance=settings.guidance, **machine)
+    for seed in range(settings.seed, settings.seed + settings.candidates):
+        if settings.extend is not None:
+            yield extended(photo, margins, prompt=settings.prompt, seed=seed, painter=painter)
+        else:
+            yield outpaint(
+                cutout,
+                prompt=settings.prompt,
+                place=settings.place,
+                scale=settings.scale,
+                hw=hw,
+                seed=seed,
+                painter=painter,
+            )
+
+
+def sheet(scenes: Sequence[Outpainted]) -> Tensor:
+    """[3, H, W], the scenes side by side, each under its seed."""
+    columns = max(1, round(len(scenes) ** 0.5 + 0.49))
+    return contact_sheet(
+        [scene.photo.rgb for scene in scenes],
+        columns=columns,
+        labels=[f"--seed {scene.seed}" for scene in scenes],
+    )
+
+
+def whole_scene(scenes: Sequence[Outpainted]) -> Tensor:
+    """What is written: the scene, or a sheet of several."""
+    return scenes[0].photo.rgb if len(scenes) == 1 else sheet(scenes)
+
+
+def origin_of(made: Outpainted, settings: BaseModel | None = None) -> Provenance:
+    """What a scene's file says of how it was made."""
+    return provenance_of_picture(made.painter, made.seed, ~made.object_mask, settings)
+
+
+def produce_out_animation(
+    source: str | Path, outputs: Outputs, settings: OutAnimateSettings, progress: Progress | None = None
+) -> Report:
+    """Paint a scene around an object in a file, make a film of it and write it.
+
+    Args:
+        source: the object's picture.
+        outputs: where to.
+        settings: checked ones.
+        progress: called as the stages "scene", "depth", "path", "painting" and "frames" go on.
+
+    Raises:
+        InputError: what cannot be used, or a full disk. Then nothing of the outputs is there.
+    """
+    outputs.check()
+    if settings.save_scene_picture is not None:
+        check_suffix(settings.save_scene_picture, PICTURE_SUFFIXES, "picture")
+        check_file(settings.save_scene_picture)
+    move_of(settings).frame_times(settings.seconds, settings.fps)
+    machine: dict[str, Any] = {"device": settings.device, "offline": settings.offline}
+    cutout = settled_cutout(source, settings, max_megapixels=settings.max_megapixels, **machine)
+    if progress is not None:
+        progress("scene", 0.0)
+    made = outpaint(
+        cutout,
+        prompt=settings.prompt,
+        place=settings.place,
+        scale=settings.scale,
+        hw=scene_hw(settings.scene_size),
+        seed=settings.seed,
+        painter=settings.painter,
+        steps=settings.steps,
+        guidance=settings.guidance,
+        **machine,
+    )
+    if progress is not None:
+        progress("scene", 1.0)
+    report = animate(made.photo, outputs, settings, progress)
+    if settings.save_scene_picture is not None:
+        write_picture(made.photo.rgb, settings.save_scene_picture, provenance=origin_of(made, settings))
+    return report
