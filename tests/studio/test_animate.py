@@ -8,8 +8,9 @@ from torch import Tensor
 
 from kinephoto.errors import InputError
 from kinephoto.painter import get_painter
-from kinephoto.scene.camera import Camera
+from kinephoto.scene.camera import Camera, Pose
 from kinephoto.scene.path import path
+from kinephoto.scene.render import Renderer
 from kinephoto.scene.values import Disparity, Photo
 from kinephoto.scene.world import World
 from kinephoto.studio.animate import (
@@ -62,6 +63,20 @@ def test_the_photo_itself_comes_back_bit_for_bit(world: World) -> None:
     frame = next(iter(film(world, 1, 8)))  # a swing begins at rest
     assert torch.equal(frame.rgb, world.layers[0].rgb)
     assert float(frame.invented.max()) == 0
+
+
+def test_what_was_painted_of_the_background_does_not_show_through_it() -> None:
+    """A rough slope behind thin posts, painted from many sides: at rest the photo is seen all the same."""
+    generator = torch.Generator().manual_seed(1)
+    slope = 0.2 + 0.3 * torch.linspace(0, 1, HW[0])[:, None] + 0.004 * torch.rand(HW, generator=generator)
+    slope[20:80, 20::24] = 1.0
+    painted = build_world(
+        photo(), path("circle", amount=0.06), depth=Disparity(slope, metric=True), painter="classical"
+    )
+    assert len(painted.layers) > 2
+    home = Renderer(painted.layers).render(painted.camera, Pose.identity(), supersample=2)
+    assert home.beyond_first is not None
+    assert float(home.beyond_first.mean()) < 0.004
 
 
 def test_frames_are_seconds_times_fps(world: World) -> None:
