@@ -152,7 +152,9 @@ def resized(photo: Photo, hw: tuple[int, int]) -> Photo:
         values = cv2.resize(values, (width, height), interpolation=cv2.INTER_CUBIC)
     invented = photo.invented
     if invented is not None:
-        shrunk = cv2.resize(invented.numpy().astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+        shrunk = cv2.resize(
+            invented.numpy().astype(np.float32), (width, height), interpolation=cv2.INTER_AREA
+        )
         invented = torch.from_numpy(shrunk > 0)
     return Photo(_tensor(values.clip(0, 1)), camera, photo.capture, invented)
 

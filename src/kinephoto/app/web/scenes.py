@@ -1,0 +1,109 @@
+"""Out-animation's work: from what was drawn on a photo to scenes around the object."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kinephoto.app.web.jobs import Tell
+from kinephoto.app.web.limits import check_prompt
+from kinephoto.app.web.work import Studio
+from kinephoto.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from kinephoto.scene.values import Photo
+    from kinephoto.studio.cutout import Box, Cutout, Point
+
+HOW = ("Brush", "Click", "Box")
+MOST_SCENES = 6
+
+
+@dataclass(frozen=True, eq=False)
+class Marks:
+    """Where a visitor says that the object is, on the photo as `Studio.look` gives it.
+
+    Attributes:
+        strokes: [h, w] bool of any size, what was drawn; or None.
+        how: one of ``HOW``, what the strokes mean.
+        points: px, on the object.
+        box: px, around it; or None.
+    """
+
+    strokes: np.ndarray | None = None
+    how: str = HOW[0]
+    points: tuple[Point, ...] = ()
+    box: Box | None = None
+
+    def cut_out(self, photo: Photo) -> Cutout:
+        """The object.
+
+        Raises:
+            InputError: nothing is marked, or not on the photo.
+        """
+        from kinephoto.studio.cutout import cut_out
+        from kinephoto.studio.strokes import box_of, mask_of, points_of
+
+        hw = photo.camera.hw
+        if self.strokes is None:
+            return cut_out(photo, points=self.points, box=self.box)
+        if self.how == "Click":
+            return cut_out(photo, points=points_of(self.strokes, hw))
+        if self.how == "Box":
+            return cut_out(photo, box=box_of(self.strokes, hw))
+        return cut_out(photo, mask=mask_of(self.strokes, hw))
+
+
+def drawn_marks(how: str, drawing: Mapping[str, Any] | None) -> Marks:
+    """The marks that a drawing in the page's editor stands for.
+
+    Raises:
+        InputError: nothing is drawn.
+    """
+    from kinephoto.studio.strokes import drawn
+
+    return Marks(drawn(drawing["layers"] if drawing else []), how)
+
+
+def scene_photo(studio: Studio, path: str) -> Path | None:
+    """The photo as `Studio.look` gives it, as a picture to draw on; None before it has been looked at."""
+    from kinephoto.studio.pictures import write_picture
+
+    look = studio.seen(path)
+    return write_picture(look.photo.rgb, studio.results.new() / "draw_on.jpg") if look else None
+
+
+def candidates(
+    studio: Studio, path: str, marks: Marks, prompt: str, count: int, place: str, seed: int, tell: Tell
+) -> list[Path]:
+    """Scenes around the object, each with its own seed, as pictures.
+
+    Raises:
+        InputError: what cannot be used.
+    """
+    from kinephoto.studio.out_animate import origin_of
+    from kinephoto.studio.outpaint import outpaint
+    from kinephoto.studio.pictures import write_picture
+
+    check_prompt(prompt)
+    if not 1 <= count <= MOST_SCENES:
+        raise InputError(f"The number of candidates is {count}; it must be from 1 to {MOST_SCENES}.")
+    tell("cutting", 0.0)
+    look = studio.look(path)
+    cutout, folder, files = marks.cut_out(look.photo), studio.results.new(), []
+    for index in range(count):
+        tell("scenes", index / count)
+        made = outpaint(
+            cutout,
+            prompt=prompt.strip() or None,
+            place=place,
+            seed=seed + index,
+            device=studio.limits.device,
+            offline=studio.limits.offline,
+        )
+        target = folder / f"{look.name}_scene_{seed + index}.png"
+        files.append(write_picture(made.photo.rgb, target, provenance=origin_of(made)))
+    return files
