@@ -21,10 +21,10 @@ from torch import Tensor
 
 from kinephoto.errors import InputError
 from kinephoto.learn.autoencoder_settings import AutoencoderSettings
-from kinephoto.learn.bank import HoleBank
 from kinephoto.learn.checkpoint import interrupt_waits
+from kinephoto.learn.crop_sources import Crops
 from kinephoto.learn.distill import PhotoSet, Progress, read_photos
-from kinephoto.learn.hole_crops import HoleBatch, drawn_ahead, hole_batch
+from kinephoto.learn.hole_crops import HoleBatch, drawn_ahead
 from kinephoto.learn.labels import BuiltinDepth
 from kinephoto.learn.painter_state import save_painter
 from kinephoto.learn.perceptual import Looks
@@ -127,7 +127,7 @@ def train_autoencoder(settings: AutoencoderSettings) -> Generator[Progress, None
 
 def _train(settings: AutoencoderSettings, photos: PhotoSet) -> Iterator[Progress]:
     torch.manual_seed(settings.seed)
-    bank = HoleBank(settings.holes or settings.out / "holes")
+    crops = Crops(settings, photos)
     net = _start(settings, photos.train)
     latents = Corrupted(net, settings.seed) if settings.painter is None else Painted(settings.painter)
     average = copy.deepcopy(net).eval().requires_grad_(False)
@@ -135,16 +135,13 @@ def _train(settings: AutoencoderSettings, photos: PhotoSet) -> Iterator[Progress
     half = settings.half and bfloat16_helps()
     looks = Looks(settings.perceptual, settings.perceptual_vgg)
     check = [
-        hole_batch(
-            photos.held_out, bank.holes, settings.crop_px, [(settings.seed, 7, k, i) for i in range(16)]
-        )
+        crops.batch("held-out", [(settings.seed, 7, k, i) for i in range(16)])
         for k in range(CHECK_CROPS // 16)
     ]
     settings.out.mkdir(parents=True, exist_ok=True)
 
     def draw(step: int) -> HoleBatch:
-        keys = [(settings.seed, step, i) for i in range(settings.batch)]
-        return hole_batch(photos.train, bank.holes, settings.crop_px, keys)
+        return crops.batch("train", [(settings.seed, step, i) for i in range(settings.batch)])
 
     began = time.perf_counter()
     for step, batch in enumerate(drawn_ahead(draw, 0, settings.steps)):

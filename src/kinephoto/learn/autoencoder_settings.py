@@ -15,6 +15,12 @@ class AutoencoderSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     photos: Path = setting(..., "Folder of pictures with disparity labels.", "Data")
+    objects: list[Path] = setting(
+        [], "Objects to leave alone without their scene, as for train outpainter; with --painter.", "Data"
+    )
+    object_share: float = setting(
+        0.5, "Share of the crops that are such objects, where there are --objects.", "Data", ge=0, le=1
+    )
     out: Path = setting(Path("runs/autoencoder"), "Folder for the weights and the log.", "Data")
     holes: Path | None = setting(None, "Folder that keeps holes; OUT/holes when not given.", "Data")
     init: str = setting("scratch", "Start from: scratch, or a folder of an autoencoder.", "Training")

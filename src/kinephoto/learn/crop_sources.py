@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -11,8 +13,35 @@ from kinephoto.learn.bank import HoleBank
 from kinephoto.learn.distill import PhotoSet
 from kinephoto.learn.hole_crops import HoleBatch, hole_batch
 from kinephoto.learn.objects import ObjectBank, object_batch, read_outlines
-from kinephoto.learn.painter_settings import PainterSettings
 from kinephoto.learn.photos import Labelled, split_of
+
+
+class CropSettings(Protocol):
+    """What is read of a run's settings."""
+
+    @property
+    def photos(self) -> Path:
+        """Folder or shards."""
+
+    @property
+    def out(self) -> Path:
+        """The run's folder."""
+
+    @property
+    def holes(self) -> Path | None:
+        """Where holes are kept; ``out/holes`` when None."""
+
+    @property
+    def objects(self) -> list[Path]:
+        """For ``read_outlines``."""
+
+    @property
+    def object_share(self) -> float:
+        """Of the crops."""
+
+    @property
+    def crop_px(self) -> int:
+        """Side of the crops."""
 
 
 class Crops:
@@ -29,7 +58,7 @@ class Crops:
         InputError: the objects can't be read, or the photos have none.
     """
 
-    def __init__(self, settings: PainterSettings, photos: PhotoSet) -> None:
+    def __init__(self, settings: CropSettings, photos: PhotoSet) -> None:
         self._settings = settings
         self._bank = HoleBank(settings.holes or settings.out / "holes")
         self._photos: dict[str, Sequence[Labelled]] = {"train": photos.train, "held-out": photos.held_out}
@@ -72,7 +101,7 @@ def joined(batches: Sequence[HoleBatch]) -> HoleBatch:
     return HoleBatch(rgb, known, filled, [name for batch in batches for name in batch.names])
 
 
-def _names(settings: PainterSettings, photos: PhotoSet) -> list[str]:
+def _names(settings: CropSettings, photos: PhotoSet) -> list[str]:
     """All photos that a file of objects may speak of."""
     if not settings.photos.is_dir():
         return [photo.name for photo in [*photos.train, *photos.held_out]]
