@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -74,7 +75,7 @@ def inpainting(
         "alex": StLpips("alex", settings.device),
         "vgg": StLpips("vgg", settings.device),
     }
-    _make_folders(settings)
+    _make_folder(settings.out, "sheets" if settings.sheets else "")
     for note in notes:
         say(f"Note: {note}", quiet)
     finished: list[Any] = []
@@ -112,22 +113,141 @@ def inpainting(
     say(f"{len(finished)} photos measured, {len(skipped)} skipped.", quiet)
 
 
+class OutpaintingSettings(BaseModel):
+    """What a run of ``kinephoto evaluate outpainting`` measures."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    coco: Path = setting(..., "Folder with instances.json and captions.json, as COCO has them.", "Data")
+    photos: Path | None = setting(
+        None,
+        "Folder of the photos; with manifest.csv its splits count. --coco or the folder above it otherwise.",
+        "Data",
+    )
+    split: Literal["test", "train", "held-out"] = setting(
+        "test", "Photos of a folder with manifest.csv to measure on.", "Data"
+    )
+    most_photos: int | None = setting(
+        None, "Use so many photos, evenly spread over the folder.", "Data", ge=1, le=1_000_000
+    )
+    learn_photos: int = setting(
+        400,
+        "Look at so many photos of the split train, for the stand-in for prompt fit and the kinds of photos.",
+        "Data",
+        ge=0,
+        le=1_000_000,
+    )
+    size: int = setting(256, "Reduce photos to a short side of so many px.", "Data", ge=128, le=4096)
+    methods: str = setting(
+        "builtin,classical,mean",
+        "What to measure, with commas between: mean (the objects' mean colour) and any painter, such as "
+        "builtin:FOLDER.",
+        "Methods",
+    )
+    steps: int | None = setting(
+        None, "Steps of a diffusion painter; its own default otherwise.", "Methods", ge=1, le=1000
+    )
+    guidance: float = setting(
+        0.0, "How much further than usual a diffusion painter follows the prompt.", "Methods", ge=0, le=50
+    )
+    seed: int = setting(
+        0, "The same seed gives the same objects, prompts and numbers.", "Methods", ge=0, lt=2**32
+    )
+    device: str | None = setting(None, "Where to compute, such as cuda; the processor otherwise.", "Methods")
+    inception: Path | None = setting(
+        None, "Weights of Inception v3, .pth or .safetensors: FID and IS as well.", "Judges"
+    )
+    clip: str | None = setting(None, "Folder of a CLIP, or its ID on the hub: CLIP-SIM as well.", "Judges")
+    out: Path | None = setting(None, "Folder for results.json, results.md and sheet.png.", "Output")
+
+
+@evaluate.command("outpainting")
+@with_settings(OutpaintingSettings)
+def outpainting(
+    *,
+    settings: OutpaintingSettings,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Say nothing unless something is wrong.")
+    ] = False,
+) -> None:
+    """Paint scenes around the objects of photos, by every method, and print how real they look (docs/protocol.md)."""
+    from kinephoto.learn.photos import Skipped
+    from kinephoto.measure.methods.scene_fills import methods_named
+    from kinephoto.measure.outpainting import PHOTO, evaluate_outpainting
+    from kinephoto.measure.outpainting_judges import load_judges, look_beforehand, taught
+    from kinephoto.measure.outpainting_photos import read_collection
+    from kinephoto.measure.outpainting_report import results, sheet, tables
+    from kinephoto.measure.report import write_results
+    from kinephoto.studio.pictures import write_picture
+
+    collection = read_collection(
+        settings.coco,
+        settings.photos,
+        split=settings.split,
+        most=settings.most_photos,
+        most_learnt=settings.learn_photos,
+        seed=settings.seed,
+    )
+    methods = methods_named(
+        _listed(settings.methods),
+        device=settings.device,
+        steps=settings.steps,
+        guidance=settings.guidance,
+    )
+    judges = load_judges(settings.inception, settings.clip, settings.device)
+    _make_folder(settings.out)
+    with bar(quiet) as progress:
+        beforehand = look_beforehand(collection, judges, settings.size)
+        seen = list(_shown(progress, "Looking at photos", beforehand, len(collection.captions)))
+        judges, notes = taught(judges, [each for each in seen if not isinstance(each, Skipped)])
+        run = evaluate_outpainting(collection, methods, judges, size_px=settings.size, seed=settings.seed)
+        found = list(_shown(progress, "Painting and measuring", run, len(collection.cases)))
+    scenes = [each for each in found if not isinstance(each, Skipped)]
+    skipped = [each for each in found if isinstance(each, Skipped)]
+    unseen = [each for each in seen if isinstance(each, Skipped)]
+    for note in (*notes, *(f"skipped: {each.why}" for each in (*unseen, *skipped))):
+        say(f"Note: {note}", quiet)
+    if not scenes:
+        raise InputError(f"None of the {len(skipped)} photos could be measured; the first: {skipped[0].why}")
+    content = results(scenes, skipped, judges, settings.seed)
+    text = tables({PHOTO: content["real"], **content["methods"]})
+    print(text)
+    if settings.out is not None:
+        learnt = {"photos": len(seen) - len(unseen), "skipped": [vars(each) for each in unseen]}
+        more = {"learnt_from": learnt, "settings": settings.model_dump(mode="json"), "notes": notes}
+        write_results(settings.out / "results.json", content | more)
+        (settings.out / "results.md").write_text(text + "\n", encoding="utf-8")
+        write_picture(sheet(scenes), settings.out / "sheet.png")
+    say(f"{len(scenes)} photos measured, {len(skipped)} skipped.", quiet)
+
+
+def _shown(progress: Any, stage: str, items: Iterable[Any], count: int) -> Iterator[Any]:
+    """The items as they come, of which there are so many, and the bar with them."""
+    for number, item in enumerate(items):
+        if progress is not None:
+            progress(stage, (number + 1) / count)
+        yield item
+
+
 def _methods(settings: InpaintingSettings) -> tuple[dict[str, Any], list[str]]:
     """The methods to measure, and what is to be said of those left out."""
     from kinephoto.measure.methods.hole_fills import default_methods, methods_named
 
     if settings.methods is None:
         return default_methods(settings.device)
-    names = [name.strip() for name in settings.methods.split(",")]
-    return methods_named([name for name in names if name], settings.device), []
+    return methods_named(_listed(settings.methods), settings.device), []
 
 
-def _make_folders(settings: InpaintingSettings) -> None:
-    """Make the folders for the output before an hour's work, or raise InputError."""
-    if settings.out is None:
+def _listed(text: str) -> list[str]:
+    """What stands between commas."""
+    return [name for name in (part.strip() for part in text.split(",")) if name]
+
+
+def _make_folder(out: Path | None, inside: str = "") -> None:
+    """Make the folder for the output, and one in it, before an hour's work, or raise InputError."""
+    if out is None:
         return
-    folder = settings.out / "sheets" if settings.sheets else settings.out
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        (out / inside).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{settings.out} cannot be made a folder ({error.strerror}).") from None
+        raise InputError(f"{out} cannot be made a folder ({error.strerror}).") from None
