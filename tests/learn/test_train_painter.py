@@ -448,6 +448,8 @@ def test_the_outpainter_is_the_same_trainer_with_objects(settings, objects, tmp_
     line = json.loads((chosen.out / "log.jsonl").read_text().splitlines()[-1])
     assert line["held_out"] > 0 and line["held_out_objects"] > 0
     assert "held_out_objects" not in (plain.out / "log.jsonl").read_text()
+    # Where its parts came from on this machine stays here.
+    assert not [path for path in chosen.out.rglob("config.json") if "_name_or_path" in path.read_text()]
     assert {path.name for path in (chosen.out / "samples").iterdir()} == {
         "0000004.png",
         "0000004_objects.png",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 import shutil
 from collections.abc import Mapping
@@ -120,3 +121,8 @@ def _save_whole(pipeline: MUNetPipeline, folder: Path) -> None:
         type(pipeline)(
             **halved, condition=config["condition"], residual_scale=config["residual_scale"]
         ).save_pretrained(folder, safe_serialization=True)
+    for path in folder.glob("*/config.json"):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        # Where the start lay on this machine is nobody's business.
+        content.pop("_name_or_path", None)
+        path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
