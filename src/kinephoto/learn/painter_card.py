@@ -34,6 +34,7 @@ class PainterTraining:
         settings: of the M-UNet's run, in words.
         numbers: by the title of a table: its header and its rows.
         text: how much the prompt does, measured.
+        objects: what else than holes was learnt from, a sentence or more; empty: nothing.
         make_weights, make_numbers: the commands that make them again, one a line.
         photos: data and their terms, Markdown.
     """
@@ -51,6 +52,7 @@ class PainterTraining:
     make_weights: Sequence[str]
     make_numbers: Sequence[str]
     photos: str = OUR_PHOTOS
+    objects: str = ""
 
     def __post_init__(self) -> None:
         refuse_missing(self, ("numbers", "text", "make_weights", "make_numbers", "commit", "device"))
@@ -110,11 +112,11 @@ def painter_card(pipeline: Any, sizes: Mapping[str, int], stored: int, training:
         "terms of the photos below.",
         "Photos": training.photos
         + "\n\nTheir depth, for the cycle rendering, is that of the teacher of the depth "
-        "network, whose card is `depth.md`. The decoder's perceptual loss looks through the AlexNet that comes with "
-        "the package stlpips-pytorch (trained on ImageNet); so of the two networks that judge below, VGG16 is the "
-        "more independent.",
+        "network, whose card is `depth.md`. The decoder's perceptual losses look through the AlexNet and the VGG16 "
+        "that come with the package stlpips-pytorch (trained on ImageNet). ST-LPIPS judges with the same weights, "
+        "arranged otherwise; so of the numbers below only PSNR is independent.",
         "Network": network,
-        "Holes": holes,
+        "Holes": f"{holes} {training.objects}".strip(),
         "Training": f"M-UNet and text encoder: {training.steps:,} steps in {training.hours:.1f} hours "
         f"({training.settings}). Decoder: {training.decoder_steps:,} steps in {training.decoder_hours:.1f} hours. On "
         f"{training.device}, seed {training.seed}, code at commit `{training.commit}`. The files hold running "
