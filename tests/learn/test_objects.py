@@ -15,11 +15,11 @@ from kinephoto.learn.objects import (
     ObjectBank,
     Outline,
     blurred,
-    mean_fill,
     object_batch,
     read_outlines,
 )
 from kinephoto.learn.photos import Labelled
+from kinephoto.painter.scene_painting import mean_fill
 
 HW = (120, 160)
 SQUARE = [40.0, 30.0, 80.0, 30.0, 80.0, 90.0, 40.0, 90.0]

@@ -24,6 +24,7 @@ from torch import Tensor
 from kinephoto.errors import InputError
 from kinephoto.learn.hole_crops import HoleBatch
 from kinephoto.learn.photos import Labelled, reason
+from kinephoto.painter.scene_painting import mean_fill
 
 MOST_OBJECTS = 3
 LEAST_AREA = 0.01
@@ -194,11 +195,6 @@ def _window(drawn: np.ndarray, least_px: int, rng: np.random.Generator) -> tuple
         for middle, whole in zip((ys[at], xs[at]), drawn.shape, strict=True)
     ]
     return slice(first[0], first[0] + side), slice(first[1], first[1] + side)
-
-
-def mean_fill(rgb: Tensor, known: Tensor) -> Tensor:
-    """[3, H, W] of the mean colour of what is known."""
-    return rgb[:, known].mean(1)[:, None, None].expand_as(rgb)
 
 
 def blurred(rgb: Tensor, factor: float) -> Tensor:

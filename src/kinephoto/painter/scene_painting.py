@@ -91,10 +91,9 @@ def coarse_to_fine(
     painted: Tensor | None = None
     for hw in sizes:
         small, is_known = shrunk(rgb, known, hw)
-        colours = small[:, is_known]
         first = painted is None
         fill = (
-            colours.mean(1)[:, None, None].expand_as(small)
+            mean_fill(small, is_known)
             if painted is None
             else F.interpolate(painted[None], hw, mode="bicubic", align_corners=False)[0].clamp(0, 1)
         )
@@ -113,6 +112,11 @@ def coarse_to_fine(
         painted = torch.where(is_known, small, painted.clamp(0, 1))
     assert painted is not None  # there is at least one size
     return painted.to(rgb)
+
+
+def mean_fill(rgb: Tensor, known: Tensor) -> Tensor:
+    """[3, H, W] of the mean colour of what is known."""
+    return rgb[:, known].mean(1)[:, None, None].expand_as(rgb)
 
 
 def _sizes(hw: tuple[int, int]) -> list[tuple[int, int]]:

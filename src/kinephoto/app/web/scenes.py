@@ -84,6 +84,7 @@ def candidates(
     Raises:
         InputError: what cannot be used.
     """
+    from kinephoto.painter import get_painter
     from kinephoto.studio.out_animate import origin_of
     from kinephoto.studio.outpaint import outpaint
     from kinephoto.studio.pictures import write_picture
@@ -94,6 +95,7 @@ def candidates(
     tell("cutting", 0.0)
     look = studio.look(path)
     cutout, folder, files = marks.cut_out(look.photo), studio.results.new(), []
+    painter = get_painter(device=studio.limits.device, offline=studio.limits.offline)
     for index in range(count):
         tell("scenes", index / count)
         made = outpaint(
@@ -101,8 +103,7 @@ def candidates(
             prompt=prompt.strip() or None,
             place=place,
             seed=seed + index,
-            device=studio.limits.device,
-            offline=studio.limits.offline,
+            painter=painter,
         )
         target = folder / f"{look.name}_scene_{seed + index}.png"
         files.append(write_picture(made.photo.rgb, target, provenance=origin_of(made)))
