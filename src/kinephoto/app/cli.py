@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kinephoto.app.evaluate import evaluate
+from kinephoto.app.flags import Quiet, ReportFile, SaveDepth, SaveMask
 from kinephoto.app.info import info
 from kinephoto.app.models import models
 from kinephoto.app.options import with_settings
@@ -54,7 +55,6 @@ app.add_typer(evaluate, name="evaluate")
 app.command()(info)
 
 PhotoArgument = Annotated[Path, typer.Argument(metavar="PHOTO", help="The photo, or - for standard input.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing unless something is wrong.")]
 
 Credentials = Annotated[
     bool,
@@ -99,13 +99,8 @@ def animate(
             help="mp4, webm, gif, webp, mov, mkv, or folder/ for png; in stereo a jpg or png, too; beside the photo.",
         ),
     ] = None,
-    save_depth: Annotated[
-        Path | None, typer.Option(help="Write the depth map, png or npy.", rich_help_panel="Output")
-    ] = None,
-    save_mask: Annotated[
-        str | None,
-        typer.Option(help="Write what was invented, as the output is written.", rich_help_panel="Output"),
-    ] = None,
+    save_depth: SaveDepth = None,
+    save_mask: SaveMask = None,
     save_scene: Annotated[
         list[str] | None,
         typer.Option(
@@ -114,10 +109,7 @@ def animate(
             rich_help_panel="Output",
         ),
     ] = None,
-    report: Annotated[
-        Path | None,
-        typer.Option(help="Write timings, holes, seeds and versions as JSON.", rich_help_panel="Output"),
-    ] = None,
+    report: ReportFile = None,
     credentials: Credentials = False,
     sign_with: SignWith = None,
     quiet: Quiet = False,

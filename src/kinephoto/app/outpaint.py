@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from kinephoto.app.flags import Quiet, ReportFile, SaveDepth, SaveMask
 from kinephoto.app.options import with_settings
 from kinephoto.app.show import bar, say
 from kinephoto.studio.outpaint_settings import OutAnimateSettings, OutpaintSettings
@@ -35,7 +36,6 @@ ObjectArgument = Annotated[
         metavar="OBJECT", help="A picture with transparency, or a photo with --mask, --select or --box."
     ),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing unless something is wrong.")]
 
 
 @with_settings(OutpaintSettings)
@@ -83,17 +83,9 @@ def out_animate(
             "--output", "-o", help="mp4, webm, gif, webp, mov, mkv, or folder/ for png; OBJECT.mp4 otherwise."
         ),
     ] = None,
-    save_depth: Annotated[
-        Path | None, typer.Option(help="Write the depth map, png or npy.", rich_help_panel="Output")
-    ] = None,
-    save_mask: Annotated[
-        str | None,
-        typer.Option(help="Write what was invented, as the output is written.", rich_help_panel="Output"),
-    ] = None,
-    report: Annotated[
-        Path | None,
-        typer.Option(help="Write timings, holes, seeds and versions as JSON.", rich_help_panel="Output"),
-    ] = None,
+    save_depth: SaveDepth = None,
+    save_mask: SaveMask = None,
+    report: ReportFile = None,
     quiet: Quiet = False,
 ) -> None:
     """Paint a scene around an object, and turn it into a video with a moving camera."""
