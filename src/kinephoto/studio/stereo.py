@@ -160,7 +160,9 @@ def stereo_film(
         frames = _both_eyes(renderer, world.trajectory, times, hw, supersample, stereo.layout)
     else:
         frames = _with_depth(renderer, world, times, hw, supersample)
-    return Film(frames, len(times), fps, composed_hw(hw, stereo.layout), LAYOUTS[stereo.layout].packing, world)
+    return Film(
+        frames, len(times), fps, composed_hw(hw, stereo.layout), LAYOUTS[stereo.layout].packing, world
+    )
 
 
 def _both_eyes(
