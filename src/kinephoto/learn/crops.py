@@ -64,6 +64,26 @@ def vary_colours(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.clip(rgb, 0, 1).astype(np.float32)
 
 
+def mixed(pictures: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+    """Pictures [B, H, W, 3], some with another one over them: whole and pale, or a part and opaque.
+
+    A teacher that looks at the mixture itself has an answer for it, and few photos become many (Beyer et al.,
+    Knowledge distillation: A good teacher is patient and consistent, 2022).
+    """
+    height, width = pictures.shape[1:3]
+    weights = np.zeros((*pictures.shape[:3], 1), np.float32)
+    for weight in weights:
+        if rng.random() >= share:
+            continue
+        if rng.random() < 0.5:
+            weight[:] = rng.uniform(0.05, 0.5)
+            continue
+        rows, columns = (round(side * rng.uniform(0.2, 0.6)) for side in (height, width))
+        top, left = rng.integers(height - rows + 1), rng.integers(width - columns + 1)
+        weight[top : top + rows, left : left + columns] = 1
+    return pictures + weights * (np.roll(pictures, 1, axis=0) - pictures)
+
+
 def draw_batch(photos: list[Labelled], settings: DistillSettings, step: int) -> tuple[Tensor, Tensor]:
     """The crops of a step: rgb [B, 3, H, W] and disparity [B, H, W], from (seed, step) alone."""
     rng = np.random.default_rng((settings.seed, step))
@@ -72,7 +92,10 @@ def draw_batch(photos: list[Labelled], settings: DistillSettings, step: int) -> 
     hw = (round(stage * aspect[0]) * TOKEN_PX, round(stage * aspect[1]) * TOKEN_PX)
     chosen = rng.choice(len(photos), settings.batch, replace=len(photos) < settings.batch)
     pairs = [random_crop(photos[index], hw, rng) for index in chosen]
-    rgb = torch.from_numpy(np.stack([pair[0] for pair in pairs])).permute(0, 3, 1, 2)
+    pictures = np.stack([pair[0] for pair in pairs])
+    if settings.mix and step < settings.feature_steps:
+        pictures = mixed(pictures, settings.mix, rng)
+    rgb = torch.from_numpy(pictures).permute(0, 3, 1, 2)
     return rgb.contiguous(), torch.from_numpy(np.stack([pair[1] for pair in pairs]))
 
 

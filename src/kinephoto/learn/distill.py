@@ -307,7 +307,11 @@ def train_step(
         found = net.decoder(taps, normal)
         features = None
         if teacher is not None and step < settings.feature_steps:
-            features = feature_loss(taps, teacher.features(rgb))
+            if settings.crop_labels:
+                wanted, disparity = teacher.features_and_disparity(rgb)
+            else:
+                wanted = teacher.features(rgb)
+            features = feature_loss(taps, wanted)
     loss = distill_loss(found.float(), disparity)
     total = loss if features is None else loss + features
     optimiser.zero_grad(set_to_none=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 FEWEST_TOKENS, MOST_TOKENS = 2, 64
@@ -36,6 +36,15 @@ class DistillSettings(BaseModel):
     steps: int = setting(12000, "Steps of the whole run.", "Training", ge=1, le=10_000_000)
     feature_steps: int = setting(
         3000, "First steps, which also match the teacher's features.", "Training", ge=0, le=10_000_000
+    )
+    crop_labels: bool = setting(
+        False,
+        "While features are matched, the label is what the teacher sees in the very crop, not its part of the "
+        "photo's.",
+        "Training",
+    )
+    mix: float = setting(
+        0.0, "Share of crops that are blended with another crop; needs --crop-labels.", "Training", ge=0, le=1
     )
     batch: int = setting(8, "Crops in a step.", "Training", ge=1, le=1024)
     lr: float = setting(
@@ -74,3 +83,11 @@ class DistillSettings(BaseModel):
                 {"fewest": FEWEST_TOKENS, "most": MOST_TOKENS},
             )
         return tokens
+
+    @model_validator(mode="after")
+    def _mixed_crops_have_labels(self) -> DistillSettings:
+        if self.crop_labels and (self.teacher is None or self.feature_steps == 0):
+            raise PydanticCustomError("labels", "--crop-labels needs --teacher FOLDER and --feature-steps")
+        if self.mix and not self.crop_labels:
+            raise PydanticCustomError("mix", "--mix needs --crop-labels: a photo's label fits no blend")
+        return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -55,9 +56,15 @@ class Teacher:
     @torch.no_grad()
     def features(self, rgb: Tensor) -> list[Tensor]:
         """[B, 3, h, w] in [0, 1], sides multiples of 14, to the normalised token grids [B, dim, ., .]."""
+        return _grids(self.model.backbone(self.normal(rgb)).feature_maps, rgb)
+
+    @torch.no_grad()
+    def features_and_disparity(self, rgb: Tensor) -> tuple[list[Tensor], Tensor]:
+        """``features``, and the disparity [B, h, w] float32 of the same pictures as they are, near is large."""
         maps = self.model.backbone(self.normal(rgb)).feature_maps
         grid = (rgb.shape[-2] // PATCH_PX, rgb.shape[-1] // PATCH_PX)
-        return [tokens[:, 1:].transpose(1, 2).unflatten(2, grid) for tokens in maps]
+        disparity = self.model.head(self.model.neck(maps, *grid), *grid)
+        return _grids(maps, rgb), disparity.float()
 
     @torch.no_grad()
     def disparity(self, rgb: Tensor) -> Tensor:
@@ -79,6 +86,12 @@ class Teacher:
                 f"The teacher's tokens have {theirs[0]} channels, {theirs[1]} px and {theirs[2]} taps, the network's "
                 f"{ours[0]}, {ours[1]} and {ours[2]}; --feature-steps 0 learns from its disparity alone."
             )
+
+
+def _grids(maps: Sequence[Tensor], rgb: Tensor) -> list[Tensor]:
+    """Tokens [B, 1 + h · w, dim] of a picture as grids [B, dim, h, w], without the token of the whole."""
+    grid = (rgb.shape[-2] // PATCH_PX, rgb.shape[-1] // PATCH_PX)
+    return [tokens[:, 1:].transpose(1, 2).unflatten(2, grid) for tokens in maps]
 
 
 def _loaded(folder: Path) -> Any:
