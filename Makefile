@@ -63,9 +63,10 @@ bench: $(VENV)/installed-dev
 	@mkdir -p runs
 	$(BIN)/python benchmarks/renderer.py --out runs/renderer.json
 	$(BIN)/python benchmarks/animate.py --photo $(PHOTO) --out runs/animate.json
+	$(BIN)/kinephoto evaluate speed --photo $(PHOTO) --out runs/speed
 ifneq ($(wildcard $(SHARED)/data),)
-	$(BIN)/python benchmarks/depth.py --photos $(SHARED)/data/photos --scenes $(SHARED)/data/multiview --out runs/depth.json
-	$(BIN)/python benchmarks/views.py --scenes $(SHARED)/data/multiview --out runs/views.json
+	$(BIN)/kinephoto evaluate depth --photos $(SHARED)/data/photos --scenes $(SHARED)/data/multiview --out runs/depth
+	$(BIN)/kinephoto evaluate views --scenes $(SHARED)/data/multiview --out runs/views
 endif
 
 changelog: $(VENV)/installed

@@ -100,6 +100,26 @@ def test_cancelling_stops_the_running_and_the_waiting_of_one_page_only() -> None
     assert other.result() == "done"
 
 
+def test_who_cancels_is_answered_before_the_work_has_noticed() -> None:
+    line, deaf, heard = Line(5), threading.Event(), threading.Event()
+
+    def work(tell: Callable[[str, float], None]) -> str:
+        heard.set()
+        assert deaf.wait(30)  # as if a network were being loaded
+        return "a film that nobody waits for"
+
+    job = line.submit(work, owner="me")
+    assert heard.wait(5)
+    line.cancel_all("me")
+    with pytest.raises(Cancelled):
+        job.result()
+    # It still has the device, and others wait for that.
+    following = line.submit(lambda tell: "next")
+    assert line.place_of(job) == (0, True) and following.state().ahead == 1
+    deaf.set()
+    assert following.result() == "next"
+
+
 def test_a_job_that_nobody_asks_for_any_more_ends_and_frees_the_device(monkeypatch) -> None:
     monkeypatch.setattr(jobs, "LEFT_S", 0.05)
     line, left = Line(5), Steps()
@@ -320,6 +340,29 @@ def test_strokes_become_a_mask_a_point_each_and_a_box() -> None:
     for nothing in ([], [np.zeros((5, 5, 4), np.uint8)]):
         with pytest.raises(InputError, match="Nothing is drawn yet"):
             drawn(nothing)
+
+
+@pytest.mark.parametrize("how", ["Brush", "Click", "Box"])
+def test_what_is_drawn_shows_the_object_in_three_ways(how: str) -> None:
+    from kinephoto.app.web.scenes import drawn_marks
+    from kinephoto.scene.photo import photo_from_array
+
+    rng = np.random.default_rng(0)
+    rgb = np.tile(np.linspace(20, 90, 160, dtype=np.uint8)[None, :, None], (120, 1, 3))
+    disc = np.hypot(*np.mgrid[-60:60, -80:80]) < 30
+    rgb[disc] = np.array([210, 40, 30]) + rng.integers(-20, 20, (int(disc.sum()), 3))
+    drawing = np.zeros((60, 80, 4), np.uint8)  # the editor's picture is half as large as the photo
+    if how == "Brush":
+        drawing[disc[::2, ::2]] = 255
+    elif how == "Click":
+        drawing[28:32, 38:42] = 255
+    else:
+        drawing[12:48, 22:58] = 255
+        drawing[13:47, 23:57] = 0
+    found = drawn_marks(how, {"layers": [drawing]}).cut_out(photo_from_array(rgb)).opaque.numpy()
+    assert (found & disc).sum() / (found | disc).sum() > 0.9
+    with pytest.raises(InputError, match="Nothing is drawn yet"):
+        drawn_marks(how, {"layers": [np.zeros((60, 80, 4), np.uint8)]})
 
 
 def test_painted_greys_replace_the_depth_between_its_nearest_and_farthest() -> None:
@@ -596,6 +639,53 @@ def test_what_keeps_the_server_from_starting_is_one_sentence(server: tuple[str, 
         answer = kinephoto("app", *words)
         said = answer.stderr.decode()
         assert answer.returncode == 2 and says in said and "Traceback" not in said
+
+
+@pytest.mark.slow
+def test_with_auth_nothing_is_given_away_before_the_login(monkeypatch, tmp_path: Path) -> None:
+    pytest.importorskip("gradio")
+    port = free_port()
+    words = [
+        "app",
+        "--port",
+        str(port),
+        "--auth",
+        "ann:pass:word",
+        "--results",
+        str(tmp_path / "r"),
+        "--offline",
+    ]
+    log = tmp_path / "log.txt"
+    with log.open("w") as said:
+        process = subprocess.Popen(
+            [sys.executable, "-c", RUN, *words], stderr=said, stdout=said, cwd=tmp_path
+        )
+    try:
+        deadline = time.monotonic() + 120
+        while "kinephoto is at" not in log.read_text():
+            assert process.poll() is None and time.monotonic() < deadline, log.read_text()
+            time.sleep(0.2)
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as visitor:
+            upload = {"files": ("beach.jpg", b"x")}
+            asked = [
+                lambda: visitor.get("/config"),
+                lambda: visitor.get("/gradio_api/info"),
+                lambda: visitor.post("/gradio_api/upload", files=upload),
+                lambda: visitor.post("/gradio_api/call/depth", json={"data": [None]}),
+            ]
+            assert [ask().status_code for ask in asked] == [401] * 4
+            for user, password in (("ann", "word"), ("bob", "pass:word"), ("", "")):
+                form = {"username": user, "password": password}
+                assert visitor.post("/login", data=form).status_code in (400, 422)
+            assert [ask().status_code for ask in asked] == [401] * 4
+            assert (
+                visitor.post("/login", data={"username": "ann", "password": "pass:word"}).status_code == 200
+            )
+            assert [ask().status_code for ask in asked] == [200] * 4
+        assert "pass:word" not in log.read_text()
+    finally:
+        process.terminate()
+        process.wait(20)
 
 
 def test_without_gradio_the_sentence_names_what_to_install(monkeypatch, tmp_path: Path) -> None:

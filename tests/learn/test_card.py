@@ -20,7 +20,7 @@ FACTS = {
         "RealEstate10K": {"AbsRel": 0.25, "δ<1.25": "78 %"},
     },
     "make_weights": ["kinephoto train depth --photos PHOTOS --teacher FOLDER --init teacher"],
-    "make_numbers": ["python benchmarks/depth.py --photos PHOTOS --scenes SCENES"],
+    "make_numbers": ["kinephoto evaluate depth --photos PHOTOS --scenes SCENES"],
 }
 
 

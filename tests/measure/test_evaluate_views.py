@@ -8,16 +8,11 @@ from kinephoto.errors import InputError
 from kinephoto.measure.methods import fills
 from kinephoto.measure.metrics import psnr
 from kinephoto.measure.scenes import PosedCamera, read_scene
-from kinephoto.measure.views import (
-    ViewPair,
-    default_warp,
-    evaluate_views,
-    read_pairs,
-    scaled_to_points,
-    square_camera,
-    summary,
-    warped,
-)
+from kinephoto.measure.view_case import ViewCase, ViewPair
+from kinephoto.measure.view_protocol import ViewProtocol, known_protocols, pairs_of, read_protocol
+from kinephoto.measure.view_scale import BEST_OF, scaled
+from kinephoto.measure.view_warp import default_warp, square_camera, warped
+from kinephoto.measure.views import Tools, ViewFailure, cropped, measure_scene
 from kinephoto.scene.camera import Camera, Pose, projection
 from kinephoto.scene.values import Layer, View
 
@@ -81,7 +76,7 @@ def test_the_right_disparity_comes_back_in_the_scenes_units(write_tiny_scene, tm
     # Twice as wide as the stored picture, to be sure that places are scaled along their own axis.
     column = (torch.arange(64) + 0.5) / 2
     relative = (3.0 * (0.1 + 0.004 * column) - 0.2).expand(24, 64).contiguous()
-    found = scaled_to_points(relative, read_scene(tmp_path / "posed-tiny"), 0)
+    found = scaled(relative, read_scene(tmp_path / "posed-tiny"), 0, "affine")
     np.testing.assert_allclose(found[0].numpy(), 0.1 + 0.004 * column.numpy(), rtol=1e-4)
 
 
@@ -106,21 +101,6 @@ def test_exact_depth_alone_gives_the_right_picture_of_a_plane():
     view = warped(rgb, disparity, source, target, default_warp())
     assert view.known.float().mean() > 0.7
     assert psnr(view.rgb, true, view.known) > 45
-
-
-def test_every_bundled_pair_has_both_targets():
-    pairs = read_pairs("re10k")
-    assert len(pairs) == len(set(pairs)) == 14
-    for scene in {pair.scene for pair in pairs}:
-        assert {pair.name for pair in pairs if pair.scene == scene} == {"t5", "t10"}
-
-
-def test_an_unknown_list_of_pairs_is_refused(tmp_path):
-    with pytest.raises(InputError, match="neither a known list"):
-        read_pairs("re11k")
-    (tmp_path / "list.csv").write_text("scene,source\na,0\n")
-    with pytest.raises(InputError, match="must have the columns"):
-        read_pairs(tmp_path / "list.csv")
 
 
 @pytest.fixture
@@ -155,24 +135,160 @@ def test_a_view_without_anything_known_is_the_source(view):
         assert torch.equal(fill(source, empty), source)
 
 
+def tools(protocol: ViewProtocol, **methods) -> Tools:
+    """Measures with the renderer of this module and a slanted depth."""
+    ramp = torch.linspace(0.2, 1, HW[1]).expand(HW).contiguous()
+    return Tools(protocol, lambda scene, image: ramp, methods, {}, "none", warp=nothing_moves)
+
+
+def copied(case: ViewCase) -> torch.Tensor:
+    return case.source
+
+
 def test_scores_tell_the_seen_from_the_holes(write_tiny_scene, tmp_path):
     write_tiny_scene(tmp_path / "posed-tiny")
-    scene = read_scene(tmp_path / "posed-tiny")
-    pairs = [ViewPair("posed-tiny", 0, 1, "t1")]
-    scores = evaluate_views(
-        lambda rgb: torch.linspace(0, 1, 32).expand(HW).contiguous(),
-        {"posed-tiny": scene},
-        pairs,
-        {"copy": fills.source_copied, "w-nearest": fills.nearest},
-        nothing_moves,
-        hw=None,
-    )
-    tables = summary(scores)
+    pair = ViewPair("posed-tiny", 0, 1, "t1")
+    protocol = ViewProtocol(name="test", pairs=(pair,))
+    methods = {"copy": copied, "w-nearest": lambda case: fills.nearest(case.source, case.view)}
+    (found,) = measure_scene(tools(protocol, **methods), read_scene(tmp_path / "posed-tiny"), [pair])
     # The tiny scene's two pictures are the same, so only filled holes can be wrong.
-    assert tables["w-nearest"]["t1"]["ssim_visible"]["mean"] > tables["w-nearest"]["t1"]["ssim_hole"]["mean"]
-    assert tables["copy"]["t1"]["ssim"] == {
-        "mean": 1.0,
-        "ci95": pytest.approx(np.nan, nan_ok=True),
-        "clips": 1,
+    assert found.values["w-nearest"]["ssim_visible"] > found.values["w-nearest"]["ssim_hole"]
+    assert found.values["copy"]["ssim"] == 1
+    assert found.values["copy"]["psnr"] == 99
+    assert found.hole_share == pytest.approx(10 / 32)
+    assert found.distance == pytest.approx(np.linalg.norm([1, 0, 0]) * 0.2, rel=0.6)
+
+
+def test_a_method_without_a_picture_fails_alone(write_tiny_scene, tmp_path):
+    def refuses(case: ViewCase) -> torch.Tensor:
+        raise InputError("this one can't")
+
+    write_tiny_scene(tmp_path / "posed-tiny")
+    pairs = [ViewPair("posed-tiny", 0, 1, "t1"), ViewPair("posed-tiny", 0, 7, "t7")]
+    protocol = ViewProtocol(name="test", pairs=tuple(pairs))
+    scene = read_scene(tmp_path / "posed-tiny")
+    first, second = measure_scene(tools(protocol, copy=copied, other=refuses), scene, pairs)
+    assert first.failures == {"other": "this one can't"}
+    assert set(first.values) == {"copy"}
+    assert isinstance(second, ViewFailure)
+    assert "has 2 pictures, 0 and up; the pair asks for 7" in second.why
+
+
+def test_pictures_of_two_sizes_are_refused(write_tiny_scene, tmp_path):
+    from PIL import Image
+
+    write_tiny_scene(tmp_path / "posed-tiny")
+    Image.new("RGB", (20, 20)).save(tmp_path / "posed-tiny" / "images" / "001.png")
+    pair = ViewPair("posed-tiny", 0, 1, "t1")
+    run = measure_scene(
+        tools(ViewProtocol(name="test", pairs=(pair,)), copy=copied),
+        read_scene(tmp_path / "posed-tiny"),
+        [pair],
+    )
+    (failure,) = run
+    assert isinstance(failure, ViewFailure)
+    assert "32 x 24 px, 001.png 20 x 20" in failure.why
+
+
+def test_a_cropped_border_leaves_the_middle():
+    picture = torch.arange(400.0).reshape(20, 20)
+    assert torch.equal(cropped(picture, 0.05), picture[1:19, 1:19])
+    assert cropped(picture, 0.0) is picture
+
+
+def test_every_protocol_of_the_package_reads():
+    assert {"re10k", "re10k-offsets", "mannequin", "stereo"} <= set(known_protocols())
+    for name in known_protocols():
+        assert read_protocol(name).name == name
+
+
+def clip(tmp_path, stamps: list[int], name: str = "re10k-x"):
+    """A scene of so many pictures that differ in their stamps only."""
+    from PIL import Image
+
+    folder = tmp_path / name
+    (folder / "images").mkdir(parents=True)
+    lines = ["https://example.org"]
+    for place, stamp in enumerate(stamps):
+        Image.new("RGB", (8, 8)).save(folder / "images" / f"{place:03d}.png")
+        lines.append(f"{stamp} 0.9 0.9 0.5 0.5 0 0 1 0 0 {place} 0 1 0 0 0 0 1 0")
+    (folder / "cameras.txt").write_text("\n".join(lines) + "\n")
+    return read_scene(folder)
+
+
+def test_targets_are_counted_in_frames_not_in_pictures(tmp_path):
+    # Steps of 33 ms; the third and the eighth frame are lost.
+    stamps = [33_333 * frame for frame in range(13) if frame not in (2, 7)]
+    scene = clip(tmp_path, stamps)
+    assert scene.frames == (0, 1, 3, 4, 5, 6, 8, 9, 10, 11, 12)
+    named = {
+        (pair.source, pair.target, pair.name) for pair in pairs_of(read_protocol("re10k"), {"re10k-x": scene})
     }
-    assert tables["copy"]["t1"]["hole_share"]["mean"] == pytest.approx(10 / 32)
+    assert named == {(0, 3, "t5"), (0, 7, "t10")}
+    offsets = pairs_of(read_protocol("re10k-offsets"), {"re10k-x": scene})
+    for pair in offsets:
+        assert scene.frames[pair.target] - scene.frames[pair.source] == int(pair.name)
+    assert len(offsets) == 6 + 2
+
+
+def test_a_protocol_takes_its_kinds_or_else_all(tmp_path):
+    scenes = {name: clip(tmp_path, list(range(6)), name) for name in ("re10k-a", "llff-b")}
+    assert {pair.scene for pair in pairs_of(read_protocol("re10k"), scenes)} == {"re10k-a"}
+    del scenes["re10k-a"]
+    assert {pair.scene for pair in pairs_of(read_protocol("re10k"), scenes)} == {"llff-b"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("re11k", None, "there are mannequin, re10k"),
+        ("list.csv", "scene,source\na,0\n", "must have the columns"),
+        ("list.csv", "scene,source,target,name\n", "holds no pair"),
+        ("own.json", "{", "is not JSON"),
+        ("own.json", '{"name": "own"}', "targets or pairs"),
+        ("own.json", '{"name": "own", "targets": {"t": 0}}', "another frame"),
+        ("own.json", '{"name": "own", "targets": {"t": 1}, "border": 1}', "border: Extra inputs"),
+    ],
+)
+def test_a_protocol_that_is_none_is_refused(tmp_path, name, text, says):
+    path = tmp_path / name
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(InputError, match=says):
+        read_protocol(path if text is not None else name)
+
+
+def test_best_of_20_finds_a_planted_scale(write_tiny_scene, tmp_path):
+    write_tiny_scene(tmp_path / "posed-tiny")
+    scene = read_scene(tmp_path / "posed-tiny")
+    disparity = torch.rand(HW, generator=torch.Generator().manual_seed(0)) + 0.1
+    found = scaled(
+        disparity, scene, 0, "best-of-20", lambda tried: float((tried - 0.7 * disparity).abs().sum())
+    )
+    torch.testing.assert_close(found, 0.7 * disparity)
+    assert len(BEST_OF) == 20
+    assert torch.equal(scaled(disparity, scene, 0, "none"), disparity)
+
+
+def test_scale_alone_keeps_infinity_at_infinity(write_tiny_scene, tmp_path):
+    xyz = write_tiny_scene(tmp_path / "posed-tiny")
+    scene = read_scene(tmp_path / "posed-tiny")
+    flat = float(np.median(1 / xyz[:, 2]))
+    found = scaled(torch.full(HW, 0.5), scene, 0, "scale")
+    assert found.numpy() == pytest.approx(flat, rel=1e-4)
+
+
+def test_the_scale_needs_points(tmp_path):
+    scene = clip(tmp_path, [0, 1])
+    with pytest.raises(InputError, match=r"re10k-x has 0 points .* or --scale none"):
+        scaled(torch.ones(8, 8), scene, 0, "affine")
+
+
+def test_a_stereo_pair_without_points_is_scaled_by_its_truth(write_tiny_scene, tmp_path):
+    write_tiny_scene(tmp_path / "stereo-tiny", stereo=True)
+    (tmp_path / "stereo-tiny" / "points.npz").unlink()
+    scene = read_scene(tmp_path / "stereo-tiny")
+    depth = np.linspace(3, 8, HW[0] * HW[1]).reshape(HW)
+    relative = torch.from_numpy(5 / depth - 0.3).float()
+    found = scaled(relative, scene, 0, "affine")
+    np.testing.assert_allclose(found.numpy(), 1 / depth, rtol=1e-3)

@@ -5,6 +5,7 @@ import torch
 
 from kinephoto.errors import InputError
 from kinephoto.measure.methods import fills
+from kinephoto.scene.holes import farther_disparity
 from kinephoto.scene.values import View
 
 
@@ -52,3 +53,30 @@ def test_a_view_without_anything_known_is_the_source(view):
 def test_a_painter_that_is_not_there_is_named_when_it_is_asked_for():
     with pytest.raises(InputError, match="no painter called 'rembrandt'"):
         fills.painter("rembrandt")
+
+
+class Scribbler:
+    """Paints everything red and remembers what it was told."""
+
+    name = "scribbler"
+
+    def paint(self, rgb, known, disparity, *, prompt=None, seed=0):
+        self.disparity = disparity
+        return torch.tensor([1.0, 0.0, 0.0])[:, None, None].expand_as(rgb)
+
+
+def test_a_painter_is_told_the_depth_of_holes_as_in_a_film(view):
+    scribbler = Scribbler()
+    filled = fills.painter(scribbler)(view.rgb, view)
+    assert torch.equal(scribbler.disparity, farther_disparity(view.disparity, view.known))
+    assert torch.equal(filled[:, view.known], view.rgb[:, view.known])
+    assert (filled[0, ~view.known] > 0.5).all()
+
+
+@pytest.mark.parametrize("fill", [fills.push_pull, fills.telea, fills.navier_stokes])
+def test_smooth_fills_lie_between_the_banks_and_leave_the_known_bit_for_bit(view, fill):
+    filled = fill(view.rgb, view)
+    assert torch.equal(filled[:, view.known], view.rgb[:, view.known])
+    assert (filled[:, ~view.known] > 0.05).all() and (filled[:, ~view.known] < 0.85).all()
+    middle = filled[0, 16, 22:30]
+    assert middle[0] > 0.5 > middle[-1]

@@ -73,7 +73,54 @@ def test_a_wrong_camera_is_refused_in_one_sentence(write_tiny_scene, tmp_path, o
 def test_a_missing_picture_is_counted(write_tiny_scene, tmp_path):
     write_tiny_scene(tmp_path / "posed-tiny")
     (tmp_path / "posed-tiny" / "images" / "001.png").unlink()
-    with pytest.raises(InputError, match="1 pictures and 2 cameras"):
+    with pytest.raises(InputError, match="1 pictures and 2 cameras, and no picture is named"):
+        read_scene(tmp_path / "posed-tiny")
+
+
+def test_pictures_named_by_stamps_find_their_cameras(write_tiny_scene, tmp_path):
+    folder = tmp_path / "re10k-tiny"
+    write_tiny_scene(folder)
+    lines = (folder / "cameras.txt").read_text().splitlines()
+    moved = [
+        line.replace("0 ", "33000 ", 1) if line.startswith("0 ") else "66000 " + line[2:]
+        for line in lines[1:]
+    ]
+    lost = "99000 " + lines[2][2:]
+    (folder / "cameras.txt").write_text("\n".join([lines[0], *moved, lost]) + "\n")
+    for old, new in (("000", "33000"), ("001", "99000")):
+        (folder / "images" / f"{old}.png").rename(folder / "images" / f"{new}.png")
+    scene = read_scene(folder)
+    assert [path.stem for path in scene.images] == ["33000", "99000"]
+    assert [camera.stamp for camera in scene.cameras] == [33000, 99000]
+    assert scene.frames == (0, 2)
+    # Points seen in the lost picture (the second camera) are forgotten, the others keep their picture.
+    assert set(scene.points.image.tolist()) == {0}
+
+
+def test_stamps_that_fall_are_refused(write_tiny_scene, tmp_path):
+    write_tiny_scene(tmp_path / "posed-tiny")
+    path = tmp_path / "posed-tiny" / "cameras.txt"
+    first, *cameras = path.read_text().splitlines()
+    path.write_text("\n".join([first, *reversed(cameras)]) + "\n")
+    with pytest.raises(InputError, match=r"line 3: the stamps are not in rising order"):
+        read_scene(tmp_path / "posed-tiny")
+
+
+def test_a_single_picture_is_no_scene(write_tiny_scene, tmp_path):
+    folder = tmp_path / "posed-tiny"
+    write_tiny_scene(folder)
+    (folder / "images" / "001.png").unlink()
+    path = folder / "cameras.txt"
+    path.write_text("\n".join(path.read_text().splitlines()[:2]) + "\n")
+    (folder / "points.npz").unlink()
+    with pytest.raises(InputError, match="has 1 picture; source and target are two"):
+        read_scene(folder)
+
+
+def test_a_broken_file_of_points_is_named(write_tiny_scene, tmp_path):
+    write_tiny_scene(tmp_path / "posed-tiny")
+    (tmp_path / "posed-tiny" / "points.npz").write_bytes(b"no zip")
+    with pytest.raises(InputError, match=r"points.npz can't be read"):
         read_scene(tmp_path / "posed-tiny")
 
 

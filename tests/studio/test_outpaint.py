@@ -289,6 +289,31 @@ def test_files_that_hold_no_object_are_refused(photo, tmp_path):
         scene_hw("12xx3")
 
 
+class Stopped(Exception):
+    """What somebody raises who wants no more of it."""
+
+
+def test_painting_can_be_stopped_between_any_two_steps(cutout):
+    asked = []
+    painter = get_painter("builtin", on_step=lambda: asked.append(len(asked)))
+    whole = outpaint(cutout, hw=(64, 64), painter=painter)
+    count = len(asked)
+    assert count > 8 and asked == list(range(count))
+
+    def stop() -> None:
+        asked.append(0)
+        if len(asked) == 3:
+            raise Stopped
+
+    asked.clear()
+    stopping = get_painter("builtin", on_step=stop)
+    with pytest.raises(Stopped):
+        outpaint(cutout, hw=(64, 64), painter=stopping)
+    assert len(asked) == 3
+    # A painter that was stopped paints the next scene as any other does.
+    assert torch.equal(outpaint(cutout, hw=(64, 64), painter=stopping).photo.rgb, whole.photo.rgb)
+
+
 def test_a_classical_painter_paints_a_scene_through_the_same_door(cutout):
     assert not hasattr(get_painter("classical"), "paint_scene")
     made = outpaint(cutout, hw=(64, 64), painter=get_painter("classical"))

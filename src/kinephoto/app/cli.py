@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from kinephoto.app.evaluate import evaluate
-from kinephoto.app.flags import Quiet, ReportFile, SaveDepth, SaveMask
+from kinephoto.app.filming import Subject, beside, make_film
+from kinephoto.app.flags import FilmFlags, Quiet
 from kinephoto.app.info import info
 from kinephoto.app.models import models
-from kinephoto.app.options import with_settings
+from kinephoto.app.options import with_flags, with_settings
 from kinephoto.app.outpaint import OUT_ANIMATE_EXAMPLES, OUTPAINT_EXAMPLES, out_animate, outpaint
-from kinephoto.app.show import bar, leave, say
+from kinephoto.app.show import leave, say
 from kinephoto.app.train import train
 from kinephoto.app.web.limits import AppSettings
 from kinephoto.errors import InputError
 from kinephoto.studio.settings import AnimateSettings, MoveSettings
-
-if TYPE_CHECKING:
-    from kinephoto.studio.certificates import Signer
 
 EXAMPLES = """
 Examples:
@@ -56,23 +55,6 @@ app.command()(info)
 
 PhotoArgument = Annotated[Path, typer.Argument(metavar="PHOTO", help="The photo, or - for standard input.")]
 
-Credentials = Annotated[
-    bool,
-    typer.Option(
-        "--credentials",
-        help="Sign with Content Credentials (C2PA), by a certificate for development.",
-        rich_help_panel="Output",
-    ),
-]
-SignWith = Annotated[
-    tuple[Path, Path] | None,
-    typer.Option(
-        metavar="CERT KEY",
-        help="Sign with Content Credentials (C2PA), by your certificates and key, both PEM.",
-        rich_help_panel="Output",
-    ),
-]
-
 
 @app.callback(invoke_without_command=True)
 def _version(
@@ -86,76 +68,18 @@ def _version(
 
 
 @app.command(epilog=EXAMPLES)
+@with_flags(FilmFlags)
 @with_settings(AnimateSettings, from_file=True)
-def animate(
-    photo: PhotoArgument,
-    *,
-    settings: AnimateSettings,
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="mp4, webm, gif, webp, mov, mkv, or folder/ for png; in stereo a jpg or png, too; beside the photo.",
-        ),
-    ] = None,
-    save_depth: SaveDepth = None,
-    save_mask: SaveMask = None,
-    save_scene: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="FILE",
-            help="Write the scene, glb, ply, splat.ply, or html to look around in; can be repeated.",
-            rich_help_panel="Output",
-        ),
-    ] = None,
-    report: ReportFile = None,
-    credentials: Credentials = False,
-    sign_with: SignWith = None,
-    quiet: Quiet = False,
-) -> None:
+def animate(photo: PhotoArgument, *, settings: AnimateSettings, asked: FilmFlags) -> None:
     """Turn a photo into a video with a moving camera."""
-    from kinephoto.studio import estimate, produce
 
-    target, notes = produce.target_of(output or _beside(photo, ".mp4"), settings)
-    scenes = tuple(save_scene or ())
-    outputs = produce.Outputs(target, save_depth, save_mask, report, settings.stereo, scenes)
-    picture = _read(photo, settings)
-    outputs.check()
-    signer = _signer(credentials, sign_with, photo, outputs.videos)
-    settings = produce.for_outputs(settings, outputs)
-    _tell_notes(picture, quiet)
-    for note in notes:
-        say(f"Note: {note}", quiet)
-    if not quiet:
-        count, whole = round(settings.seconds * settings.fps), produce.whole_hw(picture, settings)
-        seconds = estimate.estimate_seconds(
-            produce.frame_hw(picture, settings),
-            count,
-            settings.painter,
-            settings.mode,
-            settings.threads,
-            eyes=1 if settings.stereo in ("mono", "rgbd") else 2,
-        )
-        frames = "1 frame" if count == 1 else f"{count} frames"
-        say(f"{frames} of {whole[1]}×{whole[0]}: {estimate.in_words(seconds)}.")
-    with bar(quiet) as progress:
-        made = produce.animate(picture, outputs, settings, progress, signer)
-    world = made.world
-    trajectory = world.trajectory
-    if trajectory.hole_share > trajectory.path.max_hole and trajectory.path.amount is not None:
-        say(
-            f"This move opens holes of {trajectory.hole_share:.0%} of a frame; --amount {trajectory.safe_amount:.3f} "
-            f"would stay under {trajectory.path.max_hole:.0%}.",
-            quiet,
-        )
-    length = "" if outputs.still else f"{made.video.seconds:g} s, "
-    say(
-        f"{' and '.join(outputs.videos)}: {length}{made.video.hw[1]}×{made.video.hw[0]}, "
-        f"{made.video.bytes / 1e6:.1f} MB; depth: {world.depth_name}; "
-        f"at most {made.invented_most:.1%} of a frame is invented.",
-        quiet,
-    )
+    def opened() -> Subject:
+        from kinephoto.studio import produce
+
+        picture = _read(photo, settings)
+        return Subject(picture.camera.hw, partial(produce.animate, picture), picture.capture.notes)
+
+    make_film(photo, asked, settings, opened)
 
 
 @app.command()
@@ -186,6 +110,7 @@ def depth(
         DEPTH_SUFFIXES,
         PICTURE_SUFFIXES,
         colour_depth,
+        origin_of_depth,
         write_depth,
         write_picture,
     )
@@ -198,9 +123,13 @@ def depth(
     picture = _read(photo, MoveSettings())
     _tell_notes(picture, quiet)
     found = estimate_depth(picture, source, device=device, offline=offline)
-    write_gdepth(picture, found, output) if inside else write_depth(found, output)
+    origin = origin_of_depth(found)
+    if inside:
+        write_gdepth(picture, found, output)
+    else:
+        write_depth(found, output, provenance=origin)
     if colour is not None:
-        write_picture(colour_depth(found), colour)
+        write_picture(colour_depth(found), colour, provenance=origin)
     height, width = found.values.shape
     say(f"{output}: {width}×{height}, depth: {found.source}.", quiet)
 
@@ -221,14 +150,15 @@ def preview(
     from kinephoto.studio.files import check_file, check_suffix
     from kinephoto.studio.pictures import PICTURE_SUFFIXES, write_picture
     from kinephoto.studio.preview import preview as sheet_of
+    from kinephoto.studio.provenance import provenance_of
 
-    target = output or Path(_beside(photo, "_preview.png"))
+    target = output or Path(beside(photo, "_preview.png"))
     picture = _read(photo, settings)
     check_suffix(target, PICTURE_SUFFIXES, "picture")
     check_file(target)
     _tell_notes(picture, quiet)
     sheet, world = sheet_of(picture, settings)
-    write_picture(sheet, target)
+    write_picture(sheet, target, provenance=provenance_of(world, settings))
     trajectory = world.trajectory
     say(
         f"{target}: amount {trajectory.rig.amount:.3f}, safe up to {trajectory.safe_amount:.3f}, "
@@ -283,28 +213,6 @@ def _read(photo: Path, settings: MoveSettings) -> Any:
     from kinephoto.studio.produce import read
 
     return read(sys.stdin.buffer if str(photo) == "-" else photo, settings)
-
-
-def _signer(
-    credentials: bool, sign_with: tuple[Path, Path] | None, photo: Path, targets: list[str]
-) -> Signer | None:
-    """Who signs, if anybody; what could not be signed is refused before the work."""
-    if not credentials and sign_with is None:
-        return None
-    from kinephoto.studio.certificates import development_signer, signer_from
-    from kinephoto.studio.content_credentials import check_holds_credentials, ready
-
-    for target in targets:
-        check_holds_credentials(target)
-    signer = signer_from(*sign_with) if sign_with else development_signer()
-    return ready(signer, None if str(photo) == "-" else photo)
-
-
-def _beside(photo: Path, suffix: str) -> str:
-    """The output's name when none is given."""
-    if str(photo) == "-":
-        raise InputError("A photo from standard input needs a name for the output: -o FILE.")
-    return str(photo.parent / (photo.stem + suffix))
 
 
 def _tell_notes(photo: Any, quiet: bool) -> None:

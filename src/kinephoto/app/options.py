@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 from pydantic import BaseModel
@@ -28,8 +29,6 @@ def with_settings(
     """
 
     def decorate(command: Callable) -> Callable:
-        signature = inspect.signature(command, eval_str=True)
-        own = [parameter for parameter in signature.parameters.values() if parameter.name != name]
         flags = [_parameter(field, model) for field in model.model_fields]
         flags += [_CONTEXT, _SETTINGS_FILE] if from_file else []
 
@@ -43,11 +42,42 @@ def with_settings(
                     chosen = read_settings(model, file) | given
             return command(**values, **{name: checked(model, chosen)})
 
-        run.__signature__ = signature.replace(parameters=[*own, *flags])  # type: ignore[attr-defined]
-        run.__annotations__ = {parameter.name: parameter.annotation for parameter in [*own, *flags]}
-        return run
+        return _said(run, command, name, flags)
 
     return decorate
+
+
+def with_flags(group: type, name: str = "asked") -> Callable[[Callable], Callable]:
+    """The command's parameter ``name`` becomes one flag for every field of the dataclass ``group``.
+
+    The fields' annotations say how typer reads them; the command is given one ``group``.
+    """
+    hints = get_type_hints(group, include_extras=True)
+    flags = [
+        inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
+        )
+        for field in fields(group)
+    ]
+
+    def decorate(command: Callable) -> Callable:
+        @functools.wraps(command)
+        def run(**values: Any) -> Any:
+            given = {flag.name: values.pop(flag.name) for flag in flags}
+            return command(**values, **{name: group(**given)})
+
+        return _said(run, command, name, flags)
+
+    return decorate
+
+
+def _said(run: Callable, command: Callable, name: str, flags: Sequence[inspect.Parameter]) -> Callable:
+    """``run``, telling typer that it has the command's parameters, and the flags instead of ``name``."""
+    signature = inspect.signature(command, eval_str=True)
+    own = [parameter for parameter in signature.parameters.values() if parameter.name != name]
+    run.__signature__ = signature.replace(parameters=[*own, *flags])  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in [*own, *flags]}
+    return run
 
 
 _CONTEXT = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)

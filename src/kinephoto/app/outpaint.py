@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from kinephoto.app.flags import Quiet, ReportFile, SaveDepth, SaveMask
-from kinephoto.app.options import with_settings
+from kinephoto.app.filming import Subject, as_file, make_film
+from kinephoto.app.flags import OUTPUT, FilmFlags, Quiet
+from kinephoto.app.options import with_flags, with_settings
 from kinephoto.app.show import bar, say
 from kinephoto.studio.outpaint_settings import OutAnimateSettings, OutpaintSettings
 
@@ -28,12 +30,15 @@ Examples:
   kinephoto out-animate cat.png --prompt "a cat on a beach" -o cat.mp4
 
   kinephoto out-animate photo.jpg --select 210,180 --path orbit --seconds 6 -o orbit.webm
+
+  kinephoto out-animate cat.png --stereo sbs --save-scene cat.html --save-scene-picture cat_scene.png
 """
 
 ObjectArgument = Annotated[
     Path,
     typer.Argument(
-        metavar="OBJECT", help="A picture with transparency, or a photo with --mask, --select or --box."
+        metavar="OBJECT",
+        help="A picture with transparency, or a photo with --mask, --select or --box; - for standard input.",
     ),
 ]
 
@@ -57,8 +62,8 @@ def outpaint(
     check_suffix(output, PICTURE_SUFFIXES, "picture")
     check_file(output)
     scenes = []
-    with bar(quiet) as progress:
-        for scene in candidates(subject, settings):
+    with as_file(subject) as file, bar(quiet) as progress:
+        for scene in candidates(file, settings):
             scenes.append(scene)
             if progress is not None:
                 progress("scene", len(scenes) / settings.candidates)
@@ -72,32 +77,27 @@ def outpaint(
     )
 
 
-@with_settings(OutAnimateSettings)
+@with_flags(FilmFlags)
+@with_settings(OutAnimateSettings, from_file=True)
 def out_animate(
     subject: ObjectArgument,
     *,
     settings: OutAnimateSettings,
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "--output", "-o", help="mp4, webm, gif, webp, mov, mkv, or folder/ for png; OBJECT.mp4 otherwise."
-        ),
+    save_scene_picture: Annotated[
+        Path | None,
+        typer.Option(help="Write the painted scene, a png for exact pixels.", rich_help_panel=OUTPUT),
     ] = None,
-    save_depth: SaveDepth = None,
-    save_mask: SaveMask = None,
-    report: ReportFile = None,
-    quiet: Quiet = False,
+    asked: FilmFlags,
 ) -> None:
     """Paint a scene around an object, and turn it into a video with a moving camera."""
-    from kinephoto.studio.out_animate import produce_out_animation
-    from kinephoto.studio.produce import Outputs
 
-    target = output or str(subject.with_suffix(".mp4"))
-    outputs = Outputs(target, save_depth, save_mask, report, settings.stereo)
-    with bar(quiet) as progress:
-        made = produce_out_animation(subject, outputs, settings, progress)
-    say(
-        f"{target}: {made.video.seconds:g} s, {made.video.hw[1]}×{made.video.hw[0]}, {made.video.bytes / 1e6:.1f} MB; "
-        f"depth: {made.world.depth_name}; at least {1 - made.invented_most:.1%} of a frame is the object's own.",
-        quiet,
-    )
+    def opened() -> Subject:
+        from kinephoto.studio.out_animate import produce_out_animation, settled_cutout, settled_hw
+
+        machine: dict[str, Any] = {"device": settings.device, "offline": settings.offline}
+        hw = settled_hw(settings)
+        with as_file(subject) as file:
+            cutout = settled_cutout(file, settings, max_megapixels=settings.max_megapixels, **machine)
+        return Subject(hw, partial(produce_out_animation, cutout), is_painted=True)
+
+    make_film(subject, asked, settings, opened, save_scene_picture)

@@ -11,7 +11,7 @@ Four parts, each a row per picture; ``docs/protocol.md`` says why it is done so:
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,11 +19,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kinephoto.errors import InputError
 from kinephoto.measure.alignment import fit_least_squares, fit_robust
 from kinephoto.measure.edges import boundary_f1, edge_profile
+from kinephoto.measure.inpainting import mean_of
 from kinephoto.measure.methods.depth_sources import DisparityOf
 from kinephoto.measure.metrics import abs_rel, correlation, delta_share, depth_from_disparity
-from kinephoto.measure.photos import PhotoFiles, object_masks
 from kinephoto.measure.scenes import Scene, true_disparity, visible_points
 
 # An aligned depth is kept within half the nearest and twice the farthest true one of its picture: wide
@@ -55,61 +56,124 @@ class DepthScore:
     values: dict[str, float]
 
 
-def evaluate_depth(
-    disparity_of: DisparityOf,
-    photos: Sequence[PhotoFiles] = (),
-    scenes: Sequence[Scene] = (),
-    sharpen: Sharpen | None = None,
-) -> list[DepthScore]:
-    """Measure one estimator on everything that is given.
+@dataclass(frozen=True, eq=False)
+class KnownPhoto:
+    """A photo and what is known of its depth.
 
-    Args:
-        disparity_of: rgb [3, H, W] in [0, 1] to disparity [h, w] of any size, near is large, known up to
-            scale and shift.
-        photos: those with labels are compared with them, those with masks measured at their outlines.
-        scenes: those with stereo disparity are compared with it, the others with their points.
-        sharpen: if given, edges are measured after it too (names ending in ``_sharpened``).
+    Attributes:
+        name: of the photo.
+        rgb: [3, H, W] in [0, 1].
+        label: the teacher's disparity [H, W], near is large, or None.
+        masks: of its objects, [H, W] bool each.
     """
-    scores = against_teacher(disparity_of, photos)
-    for scene in scenes:
-        if scene.stereo_disparity is not None:
-            scores.append(against_stereo(disparity_of, scene, sharpen))
-        elif scene.points is not None:
-            scores += against_points(disparity_of, scene)
-    return scores + along_outlines(disparity_of, photos, sharpen)
+
+    name: str
+    rgb: Tensor
+    label: np.ndarray | None
+    masks: Sequence[np.ndarray] = ()
+
+    def __post_init__(self) -> None:
+        hw = tuple(self.rgb.shape[1:])
+        for what, plane in (("label", self.label), *(("mask", mask) for mask in self.masks)):
+            if plane is not None and plane.shape != hw:
+                raise InputError(f"{self.name} is {_size(hw)}, its {what} {_size(plane.shape)}.")
+
+    @property
+    def group(self) -> str:
+        """Where it comes from: what stands before the first slash of its name."""
+        return self.name.split("/")[0]
 
 
-def against_teacher(disparity_of: DisparityOf, photos: Iterable[PhotoFiles]) -> list[DepthScore]:
+def of_photo(
+    disparity_of: DisparityOf, photo: KnownPhoto, sharpen: Sharpen | None = None
+) -> list[DepthScore]:
+    """What can be measured on a photo: against its label, along its objects' outlines."""
+    if photo.label is None and not photo.masks:
+        return []
+    found = resized(disparity_of(photo.rgb), photo.rgb.shape[1:])
+    scores = [against_teacher(found, photo)] if photo.label is not None else []
+    outline = along_outlines(found, photo, sharpen)
+    return scores + ([outline] if outline else [])
+
+
+def of_scene(disparity_of: DisparityOf, scene: Scene, sharpen: Sharpen | None = None) -> list[DepthScore]:
+    """What can be measured on a scene: against its dense truth if it has one, else against its points."""
+    if scene.stereo_disparity is not None:
+        return [against_stereo(disparity_of, scene, sharpen)]
+    return against_points(disparity_of, scene) if scene.points is not None else []
+
+
+def against_teacher(found: Tensor, photo: KnownPhoto) -> DepthScore:
     """Correlation with the label, and the mean error left after alignment.
 
     The error is a share of the label's own mean deviation: a constant plane scores 1.
+
+    Args:
+        found: [H, W] disparity.
+        photo: one with a label.
     """
-    scores = []
-    for photo in photos:
-        label = photo.label()
-        if label is None:
-            continue
-        found = resized(disparity_of(photo.rgb()), label.shape).numpy()
-        error = np.abs(fit_least_squares(found, label)(found) - label).mean()
-        values = {
-            "correlation": correlation(found, label),
-            "relative_error": float(error / max(np.abs(label - label.mean()).mean(), 1e-9)),
-        }
-        scores.append(DepthScore("teacher", photo.name.split("/")[0], photo.name, values))
-    return scores
+    label, disparity = photo.label, found.numpy()
+    assert label is not None  # asked only of photos with one
+    error = np.abs(fit_least_squares(disparity, label)(disparity) - label).mean()
+    values = {
+        "correlation": correlation(disparity, label),
+        "relative_error": float(error / max(np.abs(label - label.mean()).mean(), 1e-9)),
+    }
+    return DepthScore("teacher", photo.group, photo.name, values)
+
+
+def along_outlines(found: Tensor, photo: KnownPhoto, sharpen: Sharpen | None = None) -> DepthScore | None:
+    """Width of the depth step at the outlines of masked objects, and the share of steps that are there.
+
+    The teacher's label, where there is one, says which places of an outline should have a step, so that
+    all methods are judged at the same ones.
+
+    Args:
+        found: [H, W] disparity.
+        photo: whose masks are followed.
+        sharpen: if given, measured after it too.
+
+    Returns:
+        None where there is no outline of use.
+    """
+    if not photo.masks:
+        return None
+    values = defaultdict(list)
+    for suffix, disparity in _before_and_after(found, photo.rgb, sharpen):
+        for mask in photo.masks:
+            profile = edge_profile(disparity, mask, photo.label)
+            if profile.places >= LEAST_POINTS:
+                values["edge_width_px" + suffix].append(profile.width_px)
+                values["edge_kept" + suffix].append(profile.kept)
+    if not values:
+        return None
+    means = {name: mean_of(numbers) for name, numbers in values.items()}
+    return DepthScore("outline", photo.group, photo.name, means)
 
 
 def against_stereo(disparity_of: DisparityOf, scene: Scene, sharpen: Sharpen | None = None) -> DepthScore:
-    """AbsRel, δ<1.25 and, where nine tenths of the truth are known, boundary F1 of a pair's first picture."""
+    """AbsRel, δ<1.25 and, where nine tenths of the truth are known, boundary F1 of a pair's first picture.
+
+    Raises:
+        InputError: the truth has another size than the picture, or fewer than twenty known pixels.
+    """
     truth = true_disparity(scene)
     assert truth is not None  # asked only of scenes with a dense truth
-    known = np.isfinite(truth)
-    rgb = scene.rgb(0)
+    known, rgb = np.isfinite(truth), scene.rgb(0)
+    if truth.shape != tuple(rgb.shape[1:]):
+        raise InputError(
+            f"The first picture of {scene.name} is {_size(rgb.shape[1:])}, its disparity {_size(truth.shape)}."
+        )
+    if known.sum() < LEAST_POINTS:
+        raise InputError(
+            f"The disparity of {scene.name} is known at {known.sum()} pixels; {LEAST_POINTS} are needed."
+        )
     found = resized(disparity_of(rgb), truth.shape)
     values: dict[str, float] = {}
     for suffix, disparity in _before_and_after(found, rgb, sharpen):
         aligned = fit_least_squares(disparity[known], truth[known])(disparity)
-        depth, true_depth = _depths(aligned, np.asarray(1 / truth), known)
+        true_depth = np.asarray(1 / truth)
+        depth = _kept_depth(aligned, true_depth[known])
         if not suffix:
             values |= _depth_errors(depth[known], true_depth[known])
             values["correlation"] = correlation(disparity[known], truth[known])
@@ -119,7 +183,7 @@ def against_stereo(disparity_of: DisparityOf, scene: Scene, sharpen: Sharpen | N
 
 
 def against_points(disparity_of: DisparityOf, scene: Scene) -> list[DepthScore]:
-    """AbsRel and δ<1.25 at the points seen in each picture."""
+    """AbsRel, δ<1.25 and correlation at the points seen in each picture; twenty or more are needed."""
     scores = []
     for image in range(len(scene.images)):
         uv, z = visible_points(scene, image)
@@ -127,65 +191,10 @@ def against_points(disparity_of: DisparityOf, scene: Scene) -> list[DepthScore]:
             continue
         rgb = scene.rgb(image)
         found = at_places(resized(disparity_of(rgb), rgb.shape[1:]).numpy(), uv)
-        aligned = fit_robust(found, 1 / z)(found)
-        depth, _ = _depths(aligned, z, np.ones(len(z), bool))
+        depth = _kept_depth(fit_robust(found, 1 / z)(found), z)
         values = _depth_errors(depth, z) | {"correlation": correlation(found, 1 / z)}
         scores.append(DepthScore("sparse", scene.name, str(image), values))
     return scores
-
-
-def along_outlines(
-    disparity_of: DisparityOf, photos: Sequence[PhotoFiles], sharpen: Sharpen | None = None
-) -> list[DepthScore]:
-    """Width of the depth step at the outlines of masked objects, and the share of steps that are there.
-
-    The teacher's label, where there is one, says which places of an outline should have a step, so that
-    all estimators are judged at the same ones.
-    """
-    scores = []
-    for photo, masks in object_masks(list(photos)):
-        rgb, label = photo.rgb(), photo.label()
-        found = resized(disparity_of(rgb), rgb.shape[1:])
-        values = defaultdict(list)
-        for suffix, disparity in _before_and_after(found, rgb, sharpen):
-            for mask in masks:
-                profile = edge_profile(disparity, mask, label)
-                if profile.places >= LEAST_POINTS:
-                    values["edge_width_px" + suffix].append(profile.width_px)
-                    values["edge_kept" + suffix].append(profile.kept)
-        if values:
-            means = {name: _mean(numbers) for name, numbers in values.items()}
-            scores.append(DepthScore("outline", photo.name.split("/")[0], photo.name, means))
-    return scores
-
-
-def summary(scores: Iterable[DepthScore]) -> dict[str, dict[str, float]]:
-    """Means by part: of photos over pictures, of scenes over each scene's pictures and then over scenes.
-
-    Returns:
-        {part: {name: mean, name_median: median over pictures or scenes, "pictures": count}}; the sparse part
-        is split in two, ``sparse re10k`` and ``sparse other``.
-    """
-    parts = defaultdict(list)
-    for score in scores:
-        kind = score.group.split("-")[0]
-        part = score.part + (f" {'re10k' if kind == 're10k' else 'other'}" if score.part == "sparse" else "")
-        parts[part].append(score)
-    return {part: _part_summary(of_part) for part, of_part in parts.items()}
-
-
-def _part_summary(scores: list[DepthScore]) -> dict[str, float]:
-    groups = defaultdict(list)
-    by_scene = scores[0].part in ("dense", "sparse")
-    for score in scores:
-        groups[score.group if by_scene else score.picture].append(score.values)
-    found = {}
-    for name in sorted({name for score in scores for name in score.values}):
-        means = [_mean([values.get(name, float("nan")) for values in group]) for group in groups.values()]
-        means = [mean for mean in means if np.isfinite(mean)]
-        found[name] = _mean(means)
-        found[name + "_median"] = float(np.median(means)) if means else float("nan")
-    return found | {"pictures": len(scores), "groups": len(groups)}
 
 
 def resized(disparity: Tensor, hw: tuple[int, ...]) -> Tensor:
@@ -212,16 +221,15 @@ def _before_and_after(found: Tensor, rgb: Tensor, sharpen: Sharpen | None) -> li
     return pairs
 
 
-def _depths(aligned: np.ndarray, true_depth: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    nearest, farthest = true_depth[known].min(), true_depth[known].max()
-    kept = depth_from_disparity(aligned, nearest / DEPTH_LATITUDE, farthest * DEPTH_LATITUDE)
-    return kept, true_depth
+def _kept_depth(aligned: np.ndarray, true_depth: np.ndarray) -> np.ndarray:
+    """Depth of an aligned disparity, kept within the latitude around the true depths that are known."""
+    nearest, farthest = float(true_depth.min()), float(true_depth.max())
+    return depth_from_disparity(aligned, nearest / DEPTH_LATITUDE, farthest * DEPTH_LATITUDE)
 
 
 def _depth_errors(depth: np.ndarray, true_depth: np.ndarray) -> dict[str, float]:
     return {"abs_rel": abs_rel(depth, true_depth), "delta_1.25": delta_share(depth, true_depth)}
 
 
-def _mean(numbers: Sequence[float]) -> float:
-    finite = [number for number in numbers if np.isfinite(number)]
-    return float(np.mean(finite)) if finite else float("nan")
+def _size(hw: Sequence[int]) -> str:
+    return f"{hw[1]}×{hw[0]} px"

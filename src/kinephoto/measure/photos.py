@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,13 +15,16 @@ from torch import Tensor
 
 from kinephoto.errors import InputError
 
+# x0 y0 x1 y1 … of each ring of an object, px from the corner of the top-left pixel.
+Rings = Sequence[Sequence[float]]
+
 
 @dataclass(frozen=True)
 class PhotoFiles:
-    """One line of the manifest.
+    """A photo and what lies beside it.
 
     Attributes:
-        folder: the folder that holds ``manifest.csv``.
+        folder: the folder of photos, which may hold ``manifest.csv``, ``disparity/`` and ``masks/``.
         path: the photo's file, relative to it, as the manifest writes it: ``photos/kodak/kodim01.webp``.
     """
 
@@ -31,7 +34,7 @@ class PhotoFiles:
     @property
     def name(self) -> str:
         """``kodak/kodim01``: the same photo is called so in every sub-folder."""
-        return str(Path(self.path).relative_to("photos").with_suffix(""))
+        return str(Path(self.path.removeprefix("photos/")).with_suffix(""))
 
     def rgb(self) -> Tensor:
         """[3, H, W] float32 in [0, 1]."""
@@ -41,14 +44,37 @@ class PhotoFiles:
         """The teacher's relative disparity [H, W] float32 in [0, 1], near is large, or None.
 
         Stored as 8-bit square roots: far things, whose disparities are small, keep more steps.
-        """
-        from PIL import Image
 
-        path = (self.folder / "disparity" / self.name).with_suffix(".avif")
-        if not path.exists():
-            return None
-        with Image.open(path) as file:
-            return (np.asarray(file.convert("L"), dtype=np.float32) / 255) ** 2
+        Raises:
+            InputError: the file is not a picture.
+        """
+        path = self._beside("disparity", ".avif")
+        return (_pixels(path, "L").astype(np.float32) / 255) ** 2 if path.exists() else None
+
+    def masks(self, polygons: Mapping[str, Sequence[Rings]]) -> list[np.ndarray]:
+        """Where its objects are, each [H, W] bool; none where nobody drew them.
+
+        Args:
+            polygons: from ``read_polygons``; a file in ``masks/`` goes before them.
+
+        Raises:
+            InputError: the photo or its mask is not a picture, or a ring is not a list of points.
+        """
+        drawn = self._beside("masks", ".png")
+        if drawn.exists():
+            return [read_mask(drawn)]
+        objects = polygons.get(self.path) or polygons.get(self.path.removeprefix("photos/")) or ()
+        height, width = self.rgb().shape[1:] if objects else (0, 0)
+        try:
+            return [_filled(rings, (height, width)) for rings in objects]
+        except (TypeError, ValueError):
+            raise InputError(
+                f"An object of {self.path} has an outline that is not a list of points."
+            ) from None
+
+    def _beside(self, folder: str, suffix: str) -> Path:
+        # Not with_suffix: what follows a dot inside the name would be lost.
+        return self.folder / folder / (self.name + suffix)
 
 
 def read_manifest(folder: Path, split: str) -> list[PhotoFiles]:
@@ -74,58 +100,54 @@ def read_rgb(path: Path) -> Tensor:
     Raises:
         InputError: the file is missing or not a picture.
     """
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as file:
-            pixels = np.asarray(file.convert("RGB"))
-    except (OSError, UnidentifiedImageError):
-        raise InputError(f"{path} is not a picture that can be read.") from None
-    return torch.from_numpy(pixels.copy()).permute(2, 0, 1).float() / 255
-
-
-def object_masks(photos: list[PhotoFiles]) -> Iterator[tuple[PhotoFiles, list[np.ndarray]]]:
-    """The photos that have masks of objects, with these masks.
-
-    Yields:
-        The photo and its masks, each [H, W] bool of the photo's size; salient objects of PASCAL-S,
-        things of COCO (crowds left out).
-    """
-    folder = photos[0].folder if photos else Path()
-    by_file = _coco_polygons(folder / "coco" / "instances.json")
-    for photo in photos:
-        drawn = (folder / "masks" / photo.name).with_suffix(".png")
-        polygons = by_file.get(photo.path) or by_file.get(photo.path.removeprefix("photos/"))
-        if drawn.exists():
-            yield photo, [read_mask(drawn)]
-        elif polygons:
-            height, width = photo.rgb().shape[1:]
-            yield photo, [_filled(rings, (height, width)) for rings in polygons]
+    return torch.from_numpy(_pixels(path, "RGB").copy()).permute(2, 0, 1).float() / 255
 
 
 def read_mask(path: Path) -> np.ndarray:
-    """A picture's white pixels, [H, W] bool."""
+    """A picture's white pixels, [H, W] bool.
+
+    Raises:
+        InputError: the file is missing or not a picture.
+    """
+    return _pixels(path, "L") > 127
+
+
+def _pixels(path: Path, mode: str) -> np.ndarray:
     from PIL import Image
 
-    with Image.open(path) as file:
-        return np.asarray(file.convert("L")) > 127
+    try:
+        with Image.open(path) as file:
+            return np.asarray(file.convert(mode))
+    except Exception:  # Pillow's decoders each raise kinds of their own
+        raise InputError(f"{path} is not a picture that can be read.") from None
 
 
-def _coco_polygons(path: Path) -> dict[str, list[list[list[float]]]]:
-    """Polygons of each object that is not a crowd, by file name."""
+def read_polygons(folder: Path) -> dict[str, list[Rings]]:
+    """The outlines of every object that is not a crowd, by its photo's file name.
+
+    Args:
+        folder: of photos; COCO's ``coco/instances.json`` in it may be missing.
+
+    Raises:
+        InputError: the file is something else.
+    """
+    path = folder / "coco" / "instances.json"
     if not path.exists():
         return {}
-    content = json.loads(path.read_text(encoding="utf-8"))
-    names = {image["id"]: image["file_name"] for image in content["images"]}
     found = defaultdict(list)
-    for thing in content["annotations"]:
-        if isinstance(thing["segmentation"], list):
-            found[names[thing["image_id"]]].append(thing["segmentation"])
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        names = {image["id"]: image["file_name"] for image in content["images"]}
+        for thing in content["annotations"]:
+            if isinstance(thing["segmentation"], list):
+                found[names[thing["image_id"]]].append(thing["segmentation"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(f"{path} is not a file of COCO's instances.") from None
     return dict(found)
 
 
-def _filled(rings: list[list[float]], hw: tuple[int, int]) -> np.ndarray:
-    """The pixels whose centres lie inside any of the polygons x0 y0 x1 y1 ..."""
+def _filled(rings: Rings, hw: tuple[int, int]) -> np.ndarray:
+    """The pixels whose centres lie inside any of the rings."""
     import cv2
 
     # Filled finely and read at the pixels' centres: cv2 also paints every pixel that an outline touches.

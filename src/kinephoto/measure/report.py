@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
+from importlib import resources
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -46,6 +48,15 @@ def _versions() -> dict[str, str]:
     return found
 
 
+def weights_hashes() -> dict[str, str]:
+    """SHA-256 of each file of weights that comes with the package."""
+    folder = resources.files("kinephoto") / "weights"
+    files = sorted(Path(str(folder)).rglob("*.safetensors"))
+    return {
+        str(file.relative_to(str(folder))): hashlib.sha256(file.read_bytes()).hexdigest() for file in files
+    }
+
+
 def _commit() -> str:
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
     try:
@@ -67,17 +78,17 @@ def write_results(path: Path, results: Mapping[str, Any]) -> None:
     """Write ``results`` and the circumstances as JSON; whole or not at all; NaN and infinity become null."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(path.name + ".part")
-    text = json.dumps(_plain(circumstances() | dict(results)), indent=1, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(plain(circumstances() | dict(results)), indent=1, ensure_ascii=False, allow_nan=False)
     beside.write_text(text + "\n", encoding="utf-8")
     beside.replace(path)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """The same with tuples as lists and without numbers that JSON does not have."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value

@@ -8,12 +8,16 @@ A scene is one folder::
     points.npz   optional; xyz [N, 3] in the world, and who sees them: obs_image, obs_point, obs_uv
     depth.npz    optional; disparity [H, W] in px between pictures 0 and 1, rectified, NaN unknown
 
+An original clip of RealEstate10K may have lost pictures: then they are named by their stamps, and cameras
+without a picture are left out.
+
 Axes are OpenCV's and the top-left pixel's centre is at (0.5, 0.5).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import zipfile
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,6 +90,7 @@ class Scene:
         cameras: one for each picture.
         points: sparse points, or None.
         stereo_disparity: [H, W] float32, px between pictures 0 and 1, NaN unknown, or None.
+        frames: each picture's frame in the clip, from 0 on, by the stamps: see ``frame_numbers``.
     """
 
     name: str
@@ -93,6 +98,7 @@ class Scene:
     cameras: tuple[PosedCamera, ...]
     points: SparsePoints | None = None
     stereo_disparity: np.ndarray | None = None
+    frames: tuple[int, ...] = ()
 
     @property
     def kind(self) -> str:
@@ -110,28 +116,84 @@ def read_scenes(folder: Path, names: Iterable[str] = ()) -> list[Scene]:
     Raises:
         InputError: there is none, or one cannot be read.
     """
+    return [read_scene(path) for path in scene_folders(folder, names)]
+
+
+def scene_folders(folder: Path, names: Iterable[str] = ()) -> list[Path]:
+    """The folders of all scenes under ``folder``, by name, or of those called ``names``, in their order.
+
+    Raises:
+        InputError: there is none.
+    """
     folders = [folder / name for name in names]
     folders = folders or sorted(path.parent for path in folder.glob("*/cameras.txt"))
     if not folders:
         raise InputError(f"{folder} holds no scene; a scene is a folder with images/ and cameras.txt.")
-    return [read_scene(path) for path in folders]
+    return folders
 
 
 def read_scene(folder: Path) -> Scene:
     """Read one scene.
 
     Raises:
-        InputError: a file is missing or malformed, or cameras and pictures differ in number.
+        InputError: a file is missing or malformed, fewer than two pictures have cameras, or cameras and
+            pictures differ in number and no stamps say which belong together.
     """
     files = (folder / "images").iterdir() if (folder / "images").is_dir() else ()
-    images = tuple(sorted(path for path in files if path.suffix.lower() in PICTURE_SUFFIXES))
+    images = sorted(path for path in files if path.suffix.lower() in PICTURE_SUFFIXES)
     cameras = read_cameras(folder / "cameras.txt")
+    frames = frame_numbers([camera.stamp for camera in cameras], folder / "cameras.txt")
+    kept = list(range(len(cameras)))
     if len(images) != len(cameras):
+        images, kept = _matched(folder, images, cameras)
+    if len(images) < 2:
+        raise InputError(f"{folder} has {len(images)} picture; source and target are two.")
+    points = _read_points(folder / "points.npz", kept, len(cameras))
+    return Scene(
+        folder.name,
+        tuple(images),
+        tuple(cameras[place] for place in kept),
+        points,
+        _read_disparity(folder / "depth.npz"),
+        tuple(frames[place] for place in kept),
+    )
+
+
+def frame_numbers(stamps: Sequence[int], path: Path | str = "cameras.txt") -> list[int]:
+    """Frames of a clip, from 0 on: a gap of k usual steps between stamps counts k.
+
+    RealEstate10K's stamps are microseconds; steps below a thousand are frame numbers already.
+
+    Raises:
+        InputError: the stamps don't rise.
+
+    Example:
+        >>> frame_numbers([55822000, 55856000, 55889000, 55956000])
+        [0, 1, 2, 4]
+    """
+    steps = np.diff(stamps)
+    if (steps <= 0).any():
         raise InputError(
-            f"{folder} has {len(images)} pictures and {len(cameras)} cameras; one each is needed."
+            f"{path}, line {int(np.argmax(steps <= 0)) + 3}: the stamps are not in rising order."
         )
-    points = _read_points(folder / "points.npz", len(images))
-    return Scene(folder.name, images, cameras, points, _read_disparity(folder / "depth.npz"))
+    if not len(steps) or steps.min() < 1000:
+        return [int(stamp - stamps[0]) for stamp in stamps]
+    usual = np.median(steps[steps < 1.5 * steps.min()])
+    return [0, *np.cumsum(np.maximum(1, np.round(steps / usual))).astype(int).tolist()]
+
+
+def _matched(
+    folder: Path, images: Sequence[Path], cameras: Sequence[PosedCamera]
+) -> tuple[list[Path], list[int]]:
+    """The pictures named by a camera's stamp, and those cameras' places."""
+    by_stem = {path.stem: path for path in images}
+    kept = [place for place, camera in enumerate(cameras) if str(camera.stamp) in by_stem]
+    if not kept:
+        raise InputError(
+            f"{folder} has {len(images)} pictures and {len(cameras)} cameras, and no picture is named by a "
+            "camera's stamp."
+        )
+    return [by_stem[str(cameras[place].stamp)] for place in kept], kept
 
 
 def read_cameras(path: Path) -> tuple[PosedCamera, ...]:
@@ -172,31 +234,34 @@ def _parse_camera(line: str, where: str) -> PosedCamera:
     return PosedCamera(stamp, tuple(values[:2].tolist()), tuple(values[2:4].tolist()), rotation, pose[:, 3])
 
 
-def _read_points(path: Path, image_count: int) -> SparsePoints | None:
+def _read_points(path: Path, kept: Sequence[int], camera_count: int) -> SparsePoints | None:
     if not path.exists():
         return None
-    with np.load(path) as file:
-        missing = {"xyz", "obs_image", "obs_point", "obs_uv"} - set(file.files)
-        if missing:
-            raise InputError(f"{path} lacks {', '.join(sorted(missing))}.")
-        points = SparsePoints(
-            file["xyz"].astype(np.float64),
-            file["obs_image"].astype(np.int64),
-            file["obs_point"].astype(np.int64),
-            file["obs_uv"].astype(np.float64),
-        )
-    if len(points.image) and (points.image.max() >= image_count or points.point.max() >= len(points.xyz)):
-        raise InputError(f"{path} speaks of pictures or points that do not exist.")
-    return points
+    stored = _read_arrays(path, ("xyz", "obs_image", "obs_point", "obs_uv"))
+    image, point = stored["obs_image"].astype(np.int64), stored["obs_point"].astype(np.int64)
+    xyz = stored["xyz"].astype(np.float64)
+    for numbers, count in ((image, camera_count), (point, len(xyz))):
+        if len(numbers) and not 0 <= numbers.min() <= numbers.max() < count:
+            raise InputError(f"{path} speaks of pictures or points that do not exist.")
+    place = np.full(camera_count, -1)
+    place[list(kept)] = np.arange(len(kept))
+    seen = place[image] >= 0
+    return SparsePoints(xyz, place[image][seen], point[seen], stored["obs_uv"].astype(np.float64)[seen])
+
+
+def _read_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path) as file:
+            missing = set(names) - set(file.files)
+            if missing:
+                raise InputError(f"{path} lacks {', '.join(sorted(missing))}.")
+            return {name: file[name] for name in names}
+    except (OSError, ValueError, zipfile.BadZipFile):
+        raise InputError(f"{path} can't be read as an npz file.") from None
 
 
 def _read_disparity(path: Path) -> np.ndarray | None:
-    if not path.exists():
-        return None
-    with np.load(path) as file:
-        if "disparity" not in file.files:
-            raise InputError(f"{path} lacks disparity.")
-        return file["disparity"].astype(np.float32)
+    return _read_arrays(path, ("disparity",))["disparity"].astype(np.float32) if path.exists() else None
 
 
 def visible_points(scene: Scene, image: int) -> tuple[np.ndarray, np.ndarray]:

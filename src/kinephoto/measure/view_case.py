@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -43,6 +43,10 @@ class ViewCase:
     target_camera: PosedCamera
     view: View
     seed: int = 0
+
+    def with_seed(self, seed: int) -> ViewCase:
+        """The same with another seed."""
+        return replace(self, seed=seed)
 
 
 ViewMethod = Callable[[ViewCase], Tensor]

@@ -1,223 +1,238 @@
 """New views from one photo, compared with real photos of those views.
 
-A pair names a source and a target picture of a scene. The source's disparity is fitted (scale and shift) to
-the points seen in it, the source is moved to the target's camera by the renderer, the holes are filled, and
-the result is compared with the target, on the whole frame, on what the source saw and inside the holes.
+A pair names a source and a target picture of a scene. The source's disparity gets the scene's scale, W moves the
+source to the target's camera, a method fills what comes into view, and the result is compared with the target:
+on the whole frame, on what the source saw and inside the holes.
 """
 
 from __future__ import annotations
 
-import csv
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from importlib import resources
-from pathlib import Path
-from typing import Any
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from kinephoto.errors import InputError
-from kinephoto.measure.alignment import fit_robust
-from kinephoto.measure.depth import DEPTH_LATITUDE, Sharpen, at_places, resized
-from kinephoto.measure.methods.depth_sources import DisparityOf
-from kinephoto.measure.methods.fills import Fill
 from kinephoto.measure.metrics import psnr, ssim
-from kinephoto.measure.scenes import PosedCamera, Scene, visible_points
-from kinephoto.scene.camera import Camera, Pose
-from kinephoto.scene.values import Layer, View
+from kinephoto.measure.scenes import Scene
+from kinephoto.measure.stlpips import Distance
+from kinephoto.measure.view_case import ViewCase, ViewMethod, ViewPair
+from kinephoto.measure.view_depth import DepthOf
+from kinephoto.measure.view_protocol import ViewProtocol
+from kinephoto.measure.view_scale import scaled
+from kinephoto.measure.view_warp import (
+    Edges,
+    Warp,
+    at_size,
+    camera_distance,
+    default_warp,
+    prepared,
+    squashed,
+    warped,
+)
 
-# The layer that stands for the photo, the camera that looks at it, and its pose target_from_source.
-Warp = Callable[[Layer, Camera, Pose], View]
-
-PAPER_HW = (256, 256)
+BEST_PSNR_DB = 99.0
+"""Of equal pictures; infinity would make every mean infinite."""
 
 
-@dataclass(frozen=True)
-class ViewPair:
-    """Source and target picture of a scene; ``name`` is the target's in the tables, such as ``t5``."""
+class PerceptualDistance(Protocol):
+    """ST-LPIPS and its like."""
 
-    scene: str
-    source: int
-    target: int
-    name: str
+    def features(self, rgb: Tensor) -> Any: ...
+
+    def distance(self, predicted: Tensor, true_features: Any) -> Distance: ...
 
 
 @dataclass(frozen=True, eq=False)
-class ViewScore:
-    """What one method scored on one pair; NaN where there is nothing to measure."""
+class Tools:
+    """All that measures a pair.
+
+    Attributes:
+        protocol: size, scale and border.
+        depth_of: where disparity comes from.
+        methods: by the name they get in the tables.
+        distances: by the name of their metric, such as ``st_lpips_alex``.
+        edges: what is done to depth edges.
+        seeds: each method that draws something runs with each of them.
+        warp: the renderer.
+    """
+
+    protocol: ViewProtocol
+    depth_of: DepthOf
+    methods: Mapping[str, ViewMethod]
+    distances: Mapping[str, PerceptualDistance]
+    edges: Edges = "film"
+    seeds: tuple[int, ...] = (0,)
+    warp: Warp = field(default_factory=lambda: default_warp())
+
+
+@dataclass(frozen=True, eq=False)
+class PairResult:
+    """What was measured on one pair.
+
+    Attributes:
+        pair: which one.
+        distance: of the two cameras, in units of the middle depth of the source.
+        hole_share: of the frame, that W leaves open.
+        values: by method and metric, means over seeds; NaN where there is nothing to measure.
+        failures: by method, why it has no picture.
+        pictures: to look at: ``source``, ``target``, ``holes`` and each method's, [3, H, W].
+    """
 
     pair: ViewPair
-    method: str
-    values: dict[str, float]
+    distance: float
+    hole_share: float
+    values: Mapping[str, Mapping[str, float]]
+    failures: Mapping[str, str] = field(default_factory=dict)
+    pictures: Mapping[str, Tensor] = field(default_factory=dict)
 
 
-def read_pairs(source: str | Path = "re10k") -> list[ViewPair]:
-    """A list of pairs: one that comes with the package, by name, or a CSV file of the same columns.
+@dataclass(frozen=True)
+class ViewFailure:
+    """What could not be measured: a scene, a pair of it, or one method on a pair; and why."""
 
-    Raises:
-        InputError: there is no such list, or a line of it is malformed.
-    """
-    bundled = resources.files("kinephoto.measure") / "protocols" / f"{source}.csv"
-    path = bundled if bundled.is_file() else Path(source)
-    try:
-        rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
-        return [ViewPair(row["scene"], int(row["source"]), int(row["target"]), row["name"]) for row in rows]
-    except OSError:
-        raise InputError(f"{source} is neither a known list of pairs (re10k) nor a readable file.") from None
-    except (KeyError, TypeError, ValueError):
-        raise InputError(f"{source} must have the columns scene, source, target, name.") from None
+    scene: str
+    pair: ViewPair | None
+    method: str | None
+    why: str
 
 
-def evaluate_views(
-    disparity_of: DisparityOf,
-    scenes: Mapping[str, Scene],
-    pairs: Iterable[ViewPair],
-    fills: Mapping[str, Fill],
-    warp: Warp,
-    hw: tuple[int, int] | None = PAPER_HW,
-    sharpen: Sharpen | None = None,
-) -> list[ViewScore]:
-    """Score every way of filling on every pair.
-
-    Args:
-        disparity_of: rgb [3, H, W] to disparity [h, w], known up to scale and shift.
-        scenes: by name; those of the pairs must be there and have points.
-        pairs: what to compare.
-        fills: by the name they get in the tables.
-        warp: the renderer.
-        hw: pictures are squashed to this size first; None leaves them as they are.
-        sharpen: applied to the disparity at that size before it is aligned.
-    """
-    scores = []
+def measure_scene(
+    tools: Tools, scene: Scene, pairs: Sequence[ViewPair]
+) -> Iterator[PairResult | ViewFailure]:
+    """Measure the pairs of one scene, one by one; each source's depth is estimated once."""
+    estimated: dict[int, Tensor] = {}
     for pair in pairs:
-        scene = scenes[pair.scene]
-        source, target = (squashed(scene.rgb(image), hw) for image in (pair.source, pair.target))
-        found = resized(disparity_of(scene.rgb(pair.source)), source.shape[1:])
-        if sharpen is not None:
-            low, high = torch.aminmax(found)
-            found = sharpen((found - low) / (high - low).clamp_min(1e-9) * 0.94 + 0.06, source)
-        disparity = scaled_to_points(found, scene, pair.source)
-        view = warped(source, disparity, scene.cameras[pair.source], scene.cameras[pair.target], warp)
-        for name, fill in fills.items():
-            values = picture_scores(fill(source, view), target, view.known)
-            scores.append(ViewScore(pair, name, values))
-    return scores
+        try:
+            _check_places(scene, pair)
+            if pair.source not in estimated:
+                estimated = {pair.source: tools.depth_of(scene, pair.source)}
+            yield measure_pair(tools, scene, pair, estimated[pair.source])
+        except InputError as error:
+            yield ViewFailure(scene.name, pair, None, str(error))
 
 
-def squashed(rgb: Tensor, hw: tuple[int, int] | None) -> Tensor:
-    """The picture on ``hw`` pixels whatever its aspect, each the mean of what it covers; [3, H, W]."""
-    import cv2
-
-    if hw is None or tuple(rgb.shape[1:]) == tuple(hw):
-        return rgb
-    small = cv2.resize(rgb.permute(1, 2, 0).numpy(), (hw[1], hw[0]), interpolation=cv2.INTER_AREA)
-    return torch.from_numpy(small).permute(2, 0, 1).contiguous()
-
-
-def scaled_to_points(disparity: Tensor, scene: Scene, image: int) -> Tensor:
-    """Disparity [H, W] in the scene's units: scale and shift fitted to the points seen in the picture.
-
-    It is then kept within half the nearest and twice the farthest of them.
-
-    Raises:
-        InputError: the scene has no points in that picture.
-    """
-    uv, z = visible_points(scene, image)
-    if len(z) < 2:
-        raise InputError(f"{scene.name} has {len(z)} points in picture {image}; scale needs two or more.")
-    stored_hw = np.array(scene.rgb(image).shape[1:])
-    here = uv * (np.array(disparity.shape) / stored_hw)[::-1]
-    values = disparity.numpy()
-    aligned = fit_robust(at_places(values, here), 1 / z)(values)
-    # Points on the picture's few wrong matches must not set the limits: take the outer percents.
-    nearest, farthest = np.percentile(z, (1, 99))
-    kept = np.clip(aligned, 1 / (farthest * DEPTH_LATITUDE), DEPTH_LATITUDE / nearest)
-    return torch.from_numpy(kept.astype(np.float32))
-
-
-def warped(rgb: Tensor, disparity: Tensor, source: PosedCamera, target: PosedCamera, warp: Warp) -> View:
-    """What the target's camera sees of a source picture with depth.
+def measure_pair(tools: Tools, scene: Scene, pair: ViewPair, disparity: Tensor) -> PairResult:
+    """Every method on one pair.
 
     Args:
-        rgb: [3, H, W].
-        disparity: [H, W] > 0, the scene's units.
+        tools: what to measure with.
+        scene: of the pair.
+        pair: which one.
+        disparity: [h, w] of the source, nearest about 1.
+
+    Raises:
+        InputError: the pair can't be used.
     """
-    height, width = disparity.shape
-    hw = (height, width)
-    # The renderer's near plane is made for scenes whose nearest things are at z = 1.
-    unit = float(torch.quantile(disparity.flatten()[::7], 0.99))
-    source_camera, source_stretch = square_camera(source, hw)
-    target_camera, target_stretch = square_camera(target, hw)
-    rotation = target.R @ source.R.T
-    shift = (target.t - rotation @ source.t) * unit
-    stretched = target_stretch @ rotation @ np.linalg.inv(source_stretch)
-    pose = Pose(torch.from_numpy(stretched), torch.from_numpy(target_stretch @ shift))
-    everywhere = torch.ones(hw, dtype=torch.bool)
-    layer = Layer(rgb, disparity / unit, everywhere, source_camera, Pose.identity())
-    return warp(layer, target_camera, pose)
+    case, target = case_of(tools, scene, pair, disparity)
+    share = tools.protocol.border_crop
+    true, known = cropped(target, share), cropped(case.view.known, share)
+    features = {name: measure.features(true) for name, measure in tools.distances.items()}
+    holes = torch.where(case.view.known, 1.0, 0.0).expand(3, -1, -1)
+    pictures = {"source": case.source, "target": target, "holes": holes}
+    values, failures = {}, {}
+    for name, method in tools.methods.items():
+        try:
+            rows = []
+            told = _told(method, case, target)
+            for seed in tools.seeds if draws(name) else tools.seeds[:1]:
+                start = time.perf_counter()
+                picture = _checked(told(case.with_seed(seed)), target)
+                seconds = time.perf_counter() - start
+                pictures.setdefault(name, picture)
+                scores = picture_scores(cropped(picture, share), true, known)
+                scores |= _distances(tools.distances, features, cropped(picture, share), known)
+                rows.append(scores | {"seconds": seconds})
+            values[name] = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
+        except InputError as error:
+            failures[name] = str(error)
+    hole_share = float((~known).float().mean())
+    return PairResult(pair, camera_distance(case), hole_share, values, failures, pictures)
 
 
-def square_camera(camera: PosedCamera, hw: tuple[int, int]) -> tuple[Camera, np.ndarray]:
-    """A camera with square pixels, and the stretch of space before it that gives the same picture.
+def draws(method: str) -> bool:
+    """Whether a method's picture depends on the seed."""
+    return not method.startswith(("copy", "w-", "depthflow", "predictions", "opencv"))
 
-    A squashed picture has fx ≠ fy. K = K_square · S with S = diag(1, fy / fx, 1): squash the scene instead
-    of the camera, and the renderer need not know.
 
-    Returns:
-        The camera and S, [3, 3].
+def case_of(tools: Tools, scene: Scene, pair: ViewPair, disparity: Tensor) -> tuple[ViewCase, Tensor]:
+    """The pair as methods get it, and the target's picture at the same size.
+
+    Raises:
+        InputError: the two pictures differ in size, or the scale can't be had.
     """
-    matrix = camera.matrix(hw)
-    square = Camera(float(matrix[0, 0]), (float(matrix[0, 2]), float(matrix[1, 2])), hw)
-    return square, np.diag([1.0, matrix[1, 1] / matrix[0, 0], 1.0])
+    source, target = scene.rgb(pair.source), scene.rgb(pair.target)
+    if source.shape != target.shape:
+        sizes = [f"{rgb.shape[2]} x {rgb.shape[1]}" for rgb in (source, target)]
+        raise InputError(
+            f"{scene.images[pair.source]} is {sizes[0]} px, {scene.images[pair.target].name} {sizes[1]}; a clip's "
+            "pictures have one size."
+        )
+    source, target = (squashed(rgb, tools.protocol.size) for rgb in (source, target))
+    cameras = (scene.cameras[pair.source], scene.cameras[pair.target])
+    found = at_size(disparity, source)
+
+    def visible_error(scaled_disparity: Tensor) -> float:
+        view = warped(source, prepared(scaled_disparity, tools.edges), *cameras, tools.warp)
+        return -psnr(view.rgb, target, view.known) if bool(view.known.any()) else float("inf")
+
+    in_scene = scaled(found, scene, pair.source, tools.protocol.scale, visible_error)
+    in_scene = prepared(in_scene, tools.edges)
+    view = warped(source, in_scene, *cameras, tools.warp)
+    return ViewCase(pair, scene, source, in_scene, *cameras, view), target
+
+
+def cropped(picture: Tensor, share: float) -> Tensor:
+    """Without so much of height and width along each border; [..., H, W]."""
+    if not share:
+        return picture
+    rows, columns = (round(side * share) for side in picture.shape[-2:])
+    return picture[..., rows : picture.shape[-2] - rows, columns : picture.shape[-1] - columns]
 
 
 def picture_scores(predicted: Tensor, true: Tensor, known: Tensor) -> dict[str, float]:
-    """PSNR and SSIM on the whole frame, on what the source saw, inside the holes; and the holes' share."""
-    values = {"psnr": psnr(predicted, true), "ssim": ssim(predicted, true)}
+    """PSNR and SSIM on the whole frame, on what the source saw (``_visible``), and inside the holes (``_hole``)."""
+    values = {"psnr": min(psnr(predicted, true), BEST_PSNR_DB), "ssim": ssim(predicted, true)}
     for suffix, mask in (("_visible", known), ("_hole", ~known)):
-        values["psnr" + suffix] = psnr(predicted, true, mask) if bool(mask.any()) else float("nan")
-        values["ssim" + suffix] = ssim(predicted, true, mask) if bool(mask.any()) else float("nan")
-    return values | {"hole_share": float((~known).float().mean())}
+        some = bool(mask.any())
+        values["psnr" + suffix] = min(psnr(predicted, true, mask), BEST_PSNR_DB) if some else float("nan")
+        values["ssim" + suffix] = ssim(predicted, true, mask) if some else float("nan")
+    return values
 
 
-def summary(scores: Sequence[ViewScore]) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
-    """Means over clips with the half-width of their 95 % interval.
-
-    Returns:
-        {method: {target: {metric: {"mean": …, "ci95": …, "clips": …}}}}.
-    """
-    grouped: Any = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
-    for score in scores:
-        for metric, value in score.values.items():
-            if np.isfinite(value):
-                grouped[score.method][score.pair.name][metric].append(value)
-    return {
-        method: {
-            target: {metric: _interval(values) for metric, values in metrics.items()}
-            for target, metrics in targets.items()
-        }
-        for method, targets in grouped.items()
-    }
+def _distances(
+    distances: Mapping[str, PerceptualDistance], features: Mapping[str, Any], picture: Tensor, known: Tensor
+) -> dict[str, float]:
+    """Each perceptual distance on the whole frame, and the means of its map over what was seen and the holes."""
+    values = {}
+    for name, measure in distances.items():
+        found = measure.distance(picture, features[name])
+        values[name] = found.mean
+        # The mean of nothing is NaN.
+        values[name + "_visible"] = float(found.map[known].mean())
+        values[name + "_hole"] = float(found.map[~known].mean())
+    return values
 
 
-def _interval(values: list[float]) -> dict[str, float]:
-    """Mean and half-width of its 95 % interval (Student's t) over clips."""
-    from scipy.stats import t
-
-    half = float("nan")
-    if len(values) > 1:
-        half = float(t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
-    return {"mean": float(np.mean(values)), "ci95": half, "clips": len(values)}
+def _told(method: ViewMethod, case: ViewCase, target: Tensor) -> ViewMethod:
+    """The method; one that must be calibrated on the visible pixels of the target, calibrated (docs/protocol.md)."""
+    calibrated = getattr(method, "calibrated", None)
+    return calibrated(case, target) if calibrated is not None else method
 
 
-def default_warp() -> Warp:
-    """kinephoto's renderer."""
-    from kinephoto.scene.render import Renderer
+def _checked(picture: Tensor, target: Tensor) -> Tensor:
+    if picture.shape != target.shape:
+        raise InputError(f"The picture is {tuple(picture.shape)}, its target {tuple(target.shape)}.")
+    return picture.detach().cpu().float().clamp(0, 1)
 
-    def warp(layer: Layer, camera: Camera, pose: Pose) -> View:
-        return Renderer([layer]).render(camera, pose)
 
-    return warp
+def _check_places(scene: Scene, pair: ViewPair) -> None:
+    for place in (pair.source, pair.target):
+        if not 0 <= place < len(scene.images):
+            raise InputError(
+                f"{scene.name} has {len(scene.images)} pictures, 0 and up; the pair asks for {place}."
+            )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kinephoto.errors import InputError
+from kinephoto.painter.door import OnStep
 from kinephoto.painter.farther import nearest_from_farther_side
 from kinephoto.painter.networks import device_of, quiet
 from kinephoto.painter.scene_painting import coarse_to_fine
@@ -47,6 +48,7 @@ class BuiltinPainter:
         device: such as "cuda"; None is the processor.
         steps: of the scheduler; None: 4. More take longer and change little.
         guidance: s of Eq. 12.
+        on_step: called between the network's steps; what it raises stops the painting.
         strength: in (0, 1], from which share of the timesteps the fill is repainted; 1 starts from noise.
 
     Raises:
@@ -62,12 +64,13 @@ class BuiltinPainter:
         device: str | None = None,
         steps: int | None = None,
         guidance: float = 0.0,
+        on_step: OnStep = None,
         strength: float = STRENGTH,
     ) -> None:
         self._folder = folder or builtin_folder()
         self._device = device_of(device or "cpu")
         self._steps, self._scene_steps = STEPS if steps is None else steps, steps
-        self._guidance, self._strength = guidance, strength
+        self._guidance, self._strength, self._on_step = guidance, strength, on_step
         if not (self._folder / "model_index.json").is_file():
             raise InputError(f"There is no painter in {self._folder}; kinephoto train painter makes one.")
         if self._steps < 1:
@@ -76,7 +79,7 @@ class BuiltinPainter:
     @cached_property
     def _pipeline(self) -> Any:
         with quiet():
-            return loaded(self._folder).to(self._device)
+            return partial(loaded(self._folder).to(self._device), on_step=self._on_step)
 
     def paint(
         self, rgb: Tensor, known: Tensor, disparity: Tensor, *, prompt: str | None = None, seed: int = 0

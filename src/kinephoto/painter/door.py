@@ -10,6 +10,9 @@ from torch import Tensor
 
 from kinephoto.errors import InputError
 
+OnStep = Callable[[], None] | None
+"""Called between a painter's steps, to tell of them or to stop it."""
+
 
 class Painter(Protocol):
     """Fills the holes of one view.
@@ -55,6 +58,7 @@ class Options:
     offline: bool = False
     steps: int | None = None
     guidance: float = 0.0
+    on_step: OnStep = None
 
 
 def _classical(variant: str, options: Options) -> Painter:
@@ -73,6 +77,7 @@ def _builtin(variant: str, options: Options) -> Painter:
         device=options.device,
         steps=options.steps,
         guidance=options.guidance,
+        on_step=options.on_step,
     )
 
 
@@ -123,6 +128,7 @@ def get_painter(
     offline: bool = False,
     steps: int | None = None,
     guidance: float = 0.0,
+    on_step: OnStep = None,
 ) -> Painter:
     """The painter of that name.
 
@@ -136,6 +142,7 @@ def get_painter(
         offline: never touch the network, not even for weights that are missing.
         steps: of a diffusion network's scheduler, >= 1; None: the painter's own default.
         guidance: >= 0, how much further than the plain model a diffusion network follows the prompt.
+        on_step: called between the steps of a diffusion network; what it raises stops the painting.
 
     Raises:
         InputError: there is no such painter, and the message lists what exists; or its weights can't be
@@ -150,4 +157,4 @@ def get_painter(
     takes_any = any(v is not None and v.isupper() for v in variants)
     if (variant or None) not in variants and not (takes_any and variant):
         raise InputError(f"There is no painter called {name!r}; there are {', '.join(painter_names())}.")
-    return make(variant, Options(device, offline, steps, guidance))
+    return make(variant, Options(device, offline, steps, guidance, on_step))

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from kinephoto.errors import InputError
 from kinephoto.painter.classical import ClassicalPainter
+from kinephoto.painter.door import OnStep
 
 if TYPE_CHECKING:
     from kinephoto.painter.sampling import View
@@ -52,6 +53,7 @@ class StableDiffusionPainter:
         steps: of the scheduler, >= 1; None is 12.
         guidance: >= 0, how much further than the plain model it follows the prompt (s of Eq. 12); any
             but 0 doubles the time.
+        on_step: called between the network's steps; what it raises stops the painting.
 
     Attributes:
         masked: whether there are masking weights.
@@ -68,10 +70,11 @@ class StableDiffusionPainter:
         offline: bool = False,
         steps: int | None = None,
         guidance: float = 0.0,
+        on_step: OnStep = None,
     ) -> None:
         _check_options(name, steps, guidance)
         self.name = _said(f"sd:{name}", name)
-        self._steps, self._guidance = steps or SD_STEPS, guidance
+        self._steps, self._guidance, self._on_step = steps or SD_STEPS, guidance, on_step
         where = device_of(device)
         masking = Path(name) / MASKING_FILE
         self.masked = masking.is_file()
@@ -104,6 +107,7 @@ class StableDiffusionPainter:
                 guidance=self._guidance,
                 strength=1.0 if self.masked else WARM_STRENGTH,
                 seed=seed,
+                on_step=self._on_step,
             )
         return painted[0].to(rgb.device, rgb.dtype)
 
@@ -123,6 +127,7 @@ class HubPainter:
         guidance: >= 0, how much further than the plain model it follows the prompt (s of Eq. 12, so that
             diffusers' ``guidance_scale`` is 1 + s). Networks that were distilled with guidance, as
             FLUX fill was, keep their own scale where it is 0.
+        on_step: called between the network's steps, if the pipeline tells of them.
 
     Raises:
         InputError: it can't be loaded, it doesn't inpaint, or an option is out of range.
@@ -136,10 +141,11 @@ class HubPainter:
         offline: bool = False,
         steps: int | None = None,
         guidance: float = 0.0,
+        on_step: OnStep = None,
     ) -> None:
         _check_options(name, steps, guidance)
         self.name = _said(f"hub:{name}", name)
-        self._steps, self._guidance = steps or HUB_STEPS, guidance
+        self._steps, self._guidance, self._on_step = steps or HUB_STEPS, guidance, on_step
         where = device_of(device)
         with quiet():
             try:
@@ -193,6 +199,8 @@ class HubPainter:
         options |= self._scale()
         if "strength" in self._takes and self._steps == 1:
             options["strength"] = 1.0  # less of a single step would be none
+        if "callback_on_step_end" in self._takes and self._on_step is not None:
+            options["callback_on_step_end"] = self._told
         with quiet(), torch.inference_mode():
             made = self._pipeline(
                 prompt=prompt,
@@ -207,6 +215,12 @@ class HubPainter:
                 f"The safety checker of {self.name} refuses what was painted; try another seed or prompt."
             )
         return torch.from_numpy(np.asarray(made.images[0], np.float32)).permute(2, 0, 1)[None]
+
+    def _told(self, _pipeline: Any, _step: int, _timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
+        """What diffusers calls after each step; it goes on with the values that come back."""
+        if self._on_step is not None:
+            self._on_step()
+        return values
 
     def _scale(self) -> dict[str, float]:
         """The pipeline's ``guidance_scale``; nothing where its own is to be kept."""

@@ -6,7 +6,7 @@ Letters: B pictures, H, W height and width of the photo, h, w of a window, px; f
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -68,14 +68,24 @@ class MUNetPipeline(DiffusionPipeline):
         self.register_to_config(condition=condition, residual_scale=residual_scale)
 
     @torch.no_grad()
-    def __call__(self, rgb: Tensor, known: Tensor, **options: Any) -> Tensor:
+    def __call__(
+        self, rgb: Tensor, known: Tensor, *, on_step: Callable[[], None] | None = None, **options: Any
+    ) -> Tensor:
         """``painting``, to its end.
+
+        Args:
+            rgb, known, options: see ``painting``.
+            on_step: called before the first evaluation of the network and after each; what it raises
+                stops the painting.
 
         Returns:
             [B, 3, H, W] in [0, 1]: the decoder's own rendition, of known pixels too, wherever a window
             was painted; ``rgb`` elsewhere.
         """
-        *_, last = self.painting(rgb, known, **options)
+        for step in self.painting(rgb, known, **options):
+            last = step
+            if on_step is not None:
+                on_step()
         return last.picture()
 
     @torch.no_grad()

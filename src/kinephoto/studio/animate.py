@@ -135,7 +135,11 @@ def build_world(
         InputError: an argument that cannot be used.
     """
     stages = stages or Stages(progress)
-    chosen = get_painter(painter, device=device, offline=offline) if isinstance(painter, str) else painter
+    chosen = (
+        get_painter(painter, device=device, offline=offline, on_step=stages.again)
+        if isinstance(painter, str)
+        else painter
+    )
     start = start_world(
         photo,
         path,
@@ -151,7 +155,7 @@ def build_world(
     with stages.stage("painting"):
         if extend is not None:
             start = extended_world(start, extend, chosen, prompt=prompt, seed=seed, threads=threads)
-        layers, key_views = _paint_views(start, chosen, prompt, seed, most_views, threads, device, stages)
+        layers, key_views = paint_views(start, chosen, prompt, seed, most_views, threads, device, stages)
     return World(
         tuple(layers), start.trajectory, tuple(key_views), start.depth, chosen.name, seed, stages.seconds
     )
@@ -256,7 +260,7 @@ class Stages:
 
     def __init__(self, progress: Progress | None) -> None:
         self._progress = progress
-        self._name = ""
+        self._name, self._share = "", 0.0
         self.seconds: dict[str, float] = {}
 
     @contextmanager
@@ -271,8 +275,13 @@ class Stages:
 
     def done(self, share: float) -> None:
         """The stage has come so far."""
+        self._share = share
+        self.again()
+
+    def again(self) -> None:
+        """The stage is still as far: between steps, for those who may want to stop it."""
         if self._progress is not None:
-            self._progress(self._name, share)
+            self._progress(self._name, self._share)
 
 
 def hw_of(hw: tuple[int, int], size: int | None) -> tuple[int, int]:
@@ -315,7 +324,7 @@ def checked_times(chosen: Path, seconds: float, fps: float) -> list[float]:
     return chosen.frame_times(seconds, fps)
 
 
-def _paint_views(
+def paint_views(
     start: World,
     painter: Painter,
     prompt: str | None,

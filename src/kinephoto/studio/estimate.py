@@ -1,8 +1,8 @@
 """How long a film will take, told before the work starts.
 
 The costs are those that ``--report`` gave for four films of 0.26 to 0.69 megapixels on two cores of a cloud
-machine, and are scaled by a short sum that this machine does now. For these the estimate is within a third;
-expect half to twice, since photos differ in how much has to be painted.
+machine (a scene's: of single paintings there), and are scaled by a short sum that this machine does now. For
+these the estimate is within a third; expect half to twice, since photos differ in how much has to be painted.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from kinephoto.scene.machine import usable_cores
 # Seconds of one core of that machine: per megapixel and frame, per megapixel and painting, and once.
 FILM_S = 0.30
 PAINT_S = {"builtin": 3.4, "classical": 2.5, "opencv:telea": 1.1, "opencv:ns": 1.1}
+SCENE_S = {"builtin": 8.0, "classical": 7.0, "opencv:telea": 3.0, "opencv:ns": 3.0}
+"""Per megapixel of a scene around an object: all of it is one hole."""
+
 LOAD_S = {"builtin": 3.5}
 """What reading the network takes, and what it is built from."""
 
@@ -27,7 +30,13 @@ PROBE_S = 0.0053
 
 
 def estimate_seconds(
-    hw: tuple[int, int], frame_count: int, painter: str, mode: str, threads: int | None = None, eyes: int = 1
+    hw: tuple[int, int],
+    frame_count: int,
+    painter: str,
+    mode: str,
+    threads: int | None = None,
+    eyes: int = 1,
+    scene_hw: tuple[int, int] | None = None,
 ) -> float:
     """Seconds for a film of that size and length.
 
@@ -36,14 +45,16 @@ def estimate_seconds(
         painter: its name; unknown ones count as the built-in.
         mode: "world" or "autoregressive".
         eyes: 2 for a stereo film.
+        scene_hw: height and width of a scene that is painted around an object first; None for a photo.
     """
     megapixels = hw[0] * hw[1] / 1e6
     workers = min(threads or usable_cores(), usable_cores())
     known = painter if painter in PAINT_S else "builtin"
     paint = PAINT_S[known] * megapixels
     paintings = PAINTED_VIEWS if mode == "world" else float(frame_count)
+    scene = SCENE_S[known] * scene_hw[0] * scene_hw[1] / 1e6 if scene_hw else 0.0
     shared = DEPTH_S + frame_count * eyes * FILM_S * megapixels
-    return FIXED_S + _slowness() * (LOAD_S.get(known, 0.0) + paintings * paint + shared / workers)
+    return FIXED_S + _slowness() * (LOAD_S.get(known, 0.0) + scene + paintings * paint + shared / workers)
 
 
 def in_words(seconds: float) -> str:

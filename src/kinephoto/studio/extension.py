@@ -83,6 +83,23 @@ def parsed_margins(text: str, hw: tuple[int, int]) -> dict[str, int]:
     return margins
 
 
+def extended_hw(hw: tuple[int, int], margins: Mapping[str, int]) -> tuple[int, int]:
+    """Height and width of a photo of ``hw`` px with so many px more on each side.
+
+    Raises:
+        InputError: a negative margin, or more pixels than can be painted.
+    """
+    left, right, top, bottom = (int(margins.get(side, 0)) for side in SIDES)
+    if min(left, right, top, bottom) < 0:
+        raise InputError(f"A photo can't be extended by {dict(margins)} px; margins are not negative.")
+    more = (hw[0] + top + bottom, hw[1] + left + right)
+    if max(more) > LONGEST_SIDE_PX:
+        raise InputError(
+            f"The extended photo would be {more[1]} x {more[0]} px; at most {LONGEST_SIDE_PX} a side."
+        )
+    return more
+
+
 def extended(
     photo: Photo,
     margins: Mapping[str, int],
@@ -103,15 +120,9 @@ def extended(
     Returns:
         A photo whose camera is the given one's, seeing more: same focal length, its centre where it was.
     """
-    left, right, top, bottom = (int(margins.get(side, 0)) for side in SIDES)
-    if min(left, right, top, bottom) < 0:
-        raise InputError(f"A photo can't be extended by {dict(margins)} px; margins are not negative.")
     height, width = photo.camera.hw
-    hw = (height + top + bottom, width + left + right)
-    if max(hw) > LONGEST_SIDE_PX:
-        raise InputError(
-            f"The extended photo would be {hw[1]} x {hw[0]} px; at most {LONGEST_SIDE_PX} a side."
-        )
+    hw = extended_hw(photo.camera.hw, margins)
+    left, right, top, bottom = (int(margins.get(side, 0)) for side in SIDES)
     rgb = F.pad(photo.rgb, (left, right, top, bottom))
     known = F.pad(torch.ones(height, width, dtype=torch.bool), (left, right, top, bottom))
     chosen = get_painter(painter, device=device, offline=offline) if isinstance(painter, str) else painter

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import BaseModel
 from torch import Tensor
 
 from kinephoto.errors import InputError
 from kinephoto.painter import Painter, get_painter
+from kinephoto.scene.camera import Camera
+from kinephoto.scene.depth import estimate_depth
 from kinephoto.scene.path import Path as CameraPath
 from kinephoto.scene.photo import read_photo
-from kinephoto.scene.values import Photo
-from kinephoto.studio.animate import Film, Progress, build_world, film
+from kinephoto.scene.values import Capture, Photo
+from kinephoto.studio.animate import Film, Progress, Stages, build_world, film
+from kinephoto.studio.certificates import Signer
 from kinephoto.studio.cutout import Box, Cutout, Point, cut_out, read_cutout
 from kinephoto.studio.extension import Outpainted, extended, parsed_margins
-from kinephoto.studio.files import check_file, check_suffix
-from kinephoto.studio.outpaint import outpaint
+from kinephoto.studio.outpaint import DEFAULT_HW, checked_hw, outpaint
 from kinephoto.studio.outpaint_settings import (
     ObjectSettings,
     OutAnimateSettings,
@@ -26,8 +30,9 @@ from kinephoto.studio.outpaint_settings import (
     numbers,
     scene_hw,
 )
-from kinephoto.studio.pictures import PICTURE_SUFFIXES, contact_sheet, write_picture
-from kinephoto.studio.produce import Outputs, Report, animate, move_of
+from kinephoto.studio.outputs import Outputs, check
+from kinephoto.studio.pictures import contact_sheet, write_picture
+from kinephoto.studio.produce import Report, animate, painter_of
 from kinephoto.studio.provenance import Provenance, provenance_of_picture
 
 Subject = Cutout | Photo | str | Path
@@ -132,11 +137,11 @@ def read_mask(file: str | Path, hw: tuple[int, int]) -> Tensor:
     return photo.rgb.mean(0) if alpha is None else alpha
 
 
-def settled_cutout(source: str | Path, settings: ObjectSettings, **limits: Any) -> Cutout:
+def settled_cutout(source: Cutout | str | Path, settings: ObjectSettings, **limits: Any) -> Cutout:
     """The object that settings of the command line speak of.
 
     Args:
-        source: the picture's file.
+        source: the picture's file, or the object, which is given back.
         settings: checked ones.
         limits: ``max_megapixels``, ``device`` and ``offline`` of ``as_cutout``.
 
@@ -153,6 +158,15 @@ def settled_cutout(source: str | Path, settings: ObjectSettings, **limits: Any) 
         segmenter=settings.segmenter,
         **limits,
     )
+
+
+def settled_hw(settings: OutAnimateSettings) -> tuple[int, int]:
+    """Height and width of the scene that the settings ask for.
+
+    Raises:
+        InputError: they are no size, or out of range.
+    """
+    return checked_hw(scene_hw(settings.scene_size) or DEFAULT_HW)
 
 
 def candidates(source: str | Path, settings: OutpaintSettings) -> Iterator[Outpainted]:
@@ -207,43 +221,57 @@ def origin_of(made: Outpainted, settings: BaseModel | None = None) -> Provenance
 
 
 def produce_out_animation(
-    source: str | Path, outputs: Outputs, settings: OutAnimateSettings, progress: Progress | None = None
+    source: Cutout | str | Path,
+    outputs: Outputs,
+    settings: OutAnimateSettings,
+    progress: Progress | None = None,
+    signer: Signer | None = None,
 ) -> Report:
     """Paint a scene around an object in a file, make a film of it and write it.
 
     Args:
-        source: the object's picture.
+        source: the object, or its picture's file.
         outputs: where to.
         settings: checked ones.
         progress: called as the stages "scene", "depth", "path", "painting" and "frames" go on.
+        signer: signs the film, not its mask; from `kinephoto.studio.content_credentials.ready`.
 
     Raises:
         InputError: what cannot be used, or a full disk. Then nothing of the outputs is there.
     """
-    outputs.check()
-    if settings.save_scene_picture is not None:
-        check_suffix(settings.save_scene_picture, PICTURE_SUFFIXES, "picture")
-        check_file(settings.save_scene_picture)
-    move_of(settings).frame_times(settings.seconds, settings.fps)
+    outputs = replace(outputs, layout=settings.stereo)
+    hw = settled_hw(settings)
+    check(outputs, settings, hw)
+    _check_depth(settings, hw)
+    stages = Stages(progress)
+    painter = painter_of(settings, stages.again)
     machine: dict[str, Any] = {"device": settings.device, "offline": settings.offline}
     cutout = settled_cutout(source, settings, max_megapixels=settings.max_megapixels, **machine)
-    if progress is not None:
-        progress("scene", 0.0)
-    made = outpaint(
-        cutout,
-        prompt=settings.prompt,
-        place=settings.place,
-        scale=settings.scale,
-        hw=scene_hw(settings.scene_size),
-        seed=settings.seed,
-        painter=settings.painter,
-        steps=settings.steps,
-        guidance=settings.guidance,
-        **machine,
-    )
-    if progress is not None:
-        progress("scene", 1.0)
-    report = animate(made.photo, outputs, settings, progress)
-    if settings.save_scene_picture is not None:
-        write_picture(made.photo.rgb, settings.save_scene_picture, provenance=origin_of(made, settings))
+    with stages.stage("scene"):
+        made = outpaint(
+            cutout,
+            prompt=settings.prompt,
+            place=settings.place,
+            scale=settings.scale,
+            hw=hw,
+            seed=settings.seed,
+            painter=painter,
+        )
+    report = animate(made.photo, outputs, settings, signer=signer, painter=painter, stages=stages)
+    if outputs.picture is not None:
+        write_picture(made.photo.rgb, outputs.picture, provenance=origin_of(made, settings))
     return report
+
+
+def _check_depth(settings: OutAnimateSettings, hw: tuple[int, int]) -> None:
+    """Refuse a depth that there isn't, or that doesn't fit, before the scene is painted.
+
+    Networks find their faults when they are loaded, which is left for later.
+    """
+    asked = settings.depth
+    if asked == "embedded":
+        raise InputError("A scene that is painted brings no depth along; --depth auto estimates it.")
+    if asked in ("auto", "builtin") or asked.startswith("hub:") or Path(asked).is_dir():
+        return
+    nothing = Photo(torch.zeros(3, *hw), Camera.from_field_of_view(hw), Capture("the painted scene"))
+    estimate_depth(nothing, asked, floor=settings.depth_range)

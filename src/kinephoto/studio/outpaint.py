@@ -23,6 +23,9 @@ PLACES: Mapping[str, tuple[float, float]] = {"left": (0.28, 0.6), "centre": (0.5
 MOST_OF_SCENE = 0.8
 """An object that is larger than this share of the scene's sides is made smaller, unless a scale is asked for."""
 
+MOST_OF_SIDES = 8
+"""No object is enlarged to more than so many times the longer side of its scene."""
+
 DEFAULT_HW = (512, 512)
 
 
@@ -89,6 +92,8 @@ def placed(
         )
     if not 0.01 <= scale <= 100:
         raise InputError(f"The scale is {scale:g}; it must be from 0.01 to 100.")
+    if max(part.alpha.shape) * scale > MOST_OF_SIDES * max(hw):
+        raise InputError("The object would be far larger than the scene; choose a smaller scale.")
     if scale != 1:
         part = _resized(part, scale)
     height, width = part.alpha.shape

@@ -71,9 +71,6 @@ class OutAnimateSettings(AnimateSettings, ObjectSettings):
     scene_size: str | None = setting(
         None, "Of the painted scene, px: WIDTHxHEIGHT, or one number for a square; 512 otherwise.", "Scene"
     )
-    save_scene_picture: Path | None = setting(
-        None, "Write the painted scene, a png for exact pixels.", "Output"
-    )
 
 
 def scene_hw(text: str | None) -> tuple[int, int] | None:

@@ -15,7 +15,7 @@ from kinephoto.scene.values import Disparity
 from kinephoto.studio.certificates import Signer
 from kinephoto.studio.content_credentials import sign
 from kinephoto.studio.files import check_suffix, whole
-from kinephoto.studio.provenance import Provenance, xmp_of
+from kinephoto.studio.provenance import DATA, Provenance, software, xmp_of
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -105,7 +105,7 @@ def save_png(
     image.save(path, format="PNG", pnginfo=texts, **_PNG)
 
 
-def write_depth(disparity: Disparity, target: str | Path) -> Path:
+def write_depth(disparity: Disparity, target: str | Path, *, provenance: Provenance | None = None) -> Path:
     """Write a disparity map: 16-bit grey PNG for programs that look, npy for programs that count.
 
     In the PNG near is white. A metric disparity is divided by its largest value, so that ratios stay
@@ -115,6 +115,7 @@ def write_depth(disparity: Disparity, target: str | Path) -> Path:
     Args:
         disparity: near is large.
         target: a file that ends in .png or .npy; appears whole or not at all.
+        provenance: how the map came to be, written into a png as XMP; an npy has no place for it.
 
     Raises:
         InputError: a suffix kinephoto doesn't write, or a place it cannot write to.
@@ -131,8 +132,13 @@ def write_depth(disparity: Disparity, target: str | Path) -> Path:
             low = 0.0 if disparity.metric else float(values.min())
             span = float(values.max()) - low
             share = (values - low) / span if span > 0 else np.ones_like(values)
-            save_png(Image.fromarray(np.rint(share * 65535).astype(np.uint16)), part)
+            save_png(Image.fromarray(np.rint(share * 65535).astype(np.uint16)), part, provenance=provenance)
     return Path(target)
+
+
+def origin_of_depth(disparity: Disparity) -> Provenance:
+    """What a depth map's file says of how it was made: a picture of data, in which nothing was painted."""
+    return Provenance(software(), "none", disparity.source, 0, source_type=DATA)
 
 
 def colour_depth(disparity: Disparity) -> Tensor:

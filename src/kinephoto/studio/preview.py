@@ -11,8 +11,8 @@ from kinephoto.scene.render import Renderer
 from kinephoto.scene.values import Disparity, Photo, View
 from kinephoto.scene.world import World
 from kinephoto.studio.animate import Film, Stages, build_world, film, start_world
+from kinephoto.studio.outputs import move_of
 from kinephoto.studio.pictures import colour_depth, contact_sheet
-from kinephoto.studio.produce import move_of
 from kinephoto.studio.settings import MoveSettings
 
 SHORT_SIDE_PX = 320

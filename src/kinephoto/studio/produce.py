@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import platform
 import sys
+from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from kinephoto.errors import InputError
-from kinephoto.painter import get_painter
-from kinephoto.scene.path import Path as Move
-from kinephoto.scene.path import path
+from kinephoto.painter import Painter, get_painter
 from kinephoto.scene.photo import read_photo
 from kinephoto.scene.values import Photo
 from kinephoto.scene.world import World
@@ -24,78 +22,29 @@ from kinephoto.studio.animate import (
     build_world,
     film,
     film_autoregressive,
-    hw_of,
     start_world,
 )
 from kinephoto.studio.certificates import Signer
 from kinephoto.studio.content_credentials import check_holds_credentials
-from kinephoto.studio.export import check_scene, save_scene
+from kinephoto.studio.export import save_scene
 from kinephoto.studio.extension import parsed_margins
-from kinephoto.studio.files import check_file, check_suffix, ending_cleanly, whole
-from kinephoto.studio.pictures import DEPTH_SUFFIXES, write_depth
+from kinephoto.studio.files import ending_cleanly, whole
+from kinephoto.studio.outputs import (
+    Outputs,
+    check,
+    encoding_of,
+    for_outputs,
+    frame_hw,
+    move_of,
+    stereo_of,
+)
+from kinephoto.studio.pictures import write_depth
 from kinephoto.studio.provenance import COMMENT, DATA, Provenance, provenance_of
 from kinephoto.studio.settings import AnimateSettings, MoveSettings
-from kinephoto.studio.sinks import Sink, check_sink, files_of, is_still, open_sink
-from kinephoto.studio.stereo import Eyes, Stereo, stereo_film
-from kinephoto.studio.stereo_layout import composed_hw, named
+from kinephoto.studio.sinks import Sink, files_of, open_sink
+from kinephoto.studio.stereo import Eyes, stereo_film
+from kinephoto.studio.stereo_layout import named
 from kinephoto.studio.video import VideoReport, mask_frame
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """Where to write what.
-
-    Attributes:
-        video: the film; in stereo a photo as well, by its suffix.
-        depth: the photo's disparity map, or None.
-        mask: a video or picture, like the film, of what was invented, or None.
-        report: a JSON file of how it was made, or None.
-        layout: "mono" or a stereo layout, as the settings say; it decides how the names are checked.
-        scenes: 3D files of the scene, each of the kind that its suffix says.
-    """
-
-    video: Path | str
-    depth: Path | str | None = None
-    mask: Path | str | None = None
-    report: Path | str | None = None
-    layout: str = "mono"
-    scenes: tuple[Path | str, ...] = ()
-
-    @property
-    def still(self) -> bool:
-        """Whether a stereo photo is asked for, not a film."""
-        return self.layout != "mono" and is_still(self.video)
-
-    @property
-    def videos(self) -> list[str]:
-        """The film's file or files."""
-        return files_of(self.video, self.layout)
-
-    def check(self) -> None:
-        """Refuse now what would be refused at the end of the work.
-
-        Raises:
-            InputError: a place that can't be written to, or two outputs with one name.
-        """
-        check_sink(self.video, self.layout)
-        if self.mask is not None:
-            check_sink(self.mask, self.layout)
-            if self.layout != "mono" and is_still(self.mask) != self.still:
-                kind = "photo's is a png or jpg" if self.still else "film's is a film"
-                raise InputError(f"The mask is {Path(self.mask).name}; a {kind}, too.")
-        if self.depth is not None:
-            check_suffix(self.depth, DEPTH_SUFFIXES, "depth map")
-        for other in (self.depth, self.report):
-            if other is not None:
-                check_file(other)
-        for scene in self.scenes:
-            check_scene(scene)
-        sinks = [name for sink in (self.video, self.mask) if sink for name in files_of(sink, self.layout)]
-        files = (*sinks, self.depth, self.report, *self.scenes)
-        names = [str(Path(name).resolve()) for name in files if name]
-        for name in names:
-            if names.count(name) > 1:
-                raise InputError(f"Two outputs have the same name, {Path(name).name}; give each its own.")
 
 
 @dataclass(frozen=True)
@@ -146,46 +95,6 @@ class Report:
         return json.dumps(content, indent=2) + "\n"
 
 
-def move_of(settings: MoveSettings) -> Move:
-    """The camera path that the settings ask for."""
-    return path(
-        settings.path,
-        settings.amount,
-        ease=settings.ease,
-        loop=settings.loop,
-        hold=settings.hold,
-        focus=settings.focus,
-        max_hole=settings.max_hole,
-    )
-
-
-def stereo_of(settings: AnimateSettings) -> Stereo | None:
-    """What the settings ask for two eyes; None for one.
-
-    Raises:
-        InputError: frame after frame can be painted for one eye only.
-    """
-    if settings.stereo == "mono":
-        return None
-    if settings.mode != "world":
-        raise InputError(f"--stereo {settings.stereo} needs --mode world, not {settings.mode}.")
-    return Stereo(settings.stereo, settings.divergence, settings.convergence)
-
-
-def for_outputs(settings: AnimateSettings, outputs: Outputs) -> AnimateSettings:
-    """The settings; for a stereo photo those of a film of one frame, from the photo's own place.
-
-    Raises:
-        InputError: a scene is asked for where none is made.
-    """
-    if outputs.scenes and settings.mode == "autoregressive":
-        raise InputError("--mode autoregressive paints frames and makes no scene to save; --mode world does.")
-    if not outputs.still:
-        return settings
-    rest = {"path": "still", "amount": "auto", "loop": False, "hold": 0.0, "seconds": 1 / 24, "fps": 24.0}
-    return settings.model_copy(update=rest)
-
-
 def target_of(target: str, settings: AnimateSettings) -> tuple[str, list[str]]:
     """The output's name, in stereo as players want it, and sentences for the user.
 
@@ -216,6 +125,9 @@ def animate(
     settings: AnimateSettings,
     progress: Progress | None = None,
     signer: Signer | None = None,
+    *,
+    painter: Painter | None = None,
+    stages: Stages | None = None,
 ) -> Report:
     """Make a film of a photo and write it.
 
@@ -225,20 +137,24 @@ def animate(
         settings: checked ones.
         progress: called as the stages "depth", "path", "painting" and "frames" go on.
         signer: signs the film, not its mask; from `kinephoto.studio.content_credentials.ready`.
+        painter: one that is loaded already, to be used instead of the settings'.
+        stages: to be told instead of ``progress``, by those who had stages of their own before.
 
     Raises:
         InputError: what cannot be used, or a full disk. Then nothing of the outputs is there.
     """
     outputs = replace(outputs, layout=settings.stereo)
-    outputs.check()
+    check(outputs, settings, photo.camera.hw)
     for file in outputs.videos if signer else ():
         check_holds_credentials(file)
     settings = for_outputs(settings, outputs)
-    stages = Stages(progress)
+    stages = stages or Stages(progress)
     with ending_cleanly():
-        world, frames = _world_and_film(photo, settings, stages)
+        world, frames = _world_and_film(
+            photo, settings, stages, painter or painter_of(settings, stages.again)
+        )
         origin = provenance_of(world, settings)
-        shown = replace(origin, source_type=DATA)  # the mask is a picture of data
+        shown = replace(origin, source_type=DATA)  # mask and depth are pictures of data
         shares: list[float] = []
         try:
             with stages.stage("frames"), ExitStack() as sinks:
@@ -257,7 +173,7 @@ def animate(
         finally:
             frames.close()
         if outputs.depth is not None and world.depth is not None:
-            write_depth(world.depth, outputs.depth)
+            write_depth(world.depth, outputs.depth, provenance=shown)
         for scene in outputs.scenes:
             save_scene(world, scene)
         report = Report(
@@ -281,16 +197,6 @@ def animate(
     return report
 
 
-def frame_hw(photo: Photo, settings: AnimateSettings) -> tuple[int, int]:
-    """Height and width of the frames to come, or of one eye's."""
-    return hw_of(photo.camera.hw, settings.size)
-
-
-def whole_hw(photo: Photo, settings: AnimateSettings) -> tuple[int, int]:
-    """Height and width of the frames to come, all eyes together."""
-    return composed_hw(frame_hw(photo, settings), settings.stereo)
-
-
 def versions() -> dict[str, str]:
     """Of kinephoto and of what decides a film's bytes."""
     from importlib.metadata import version
@@ -309,31 +215,35 @@ def peak_memory_bytes() -> int | None:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def _world_and_film(photo: Photo, settings: AnimateSettings, stages: Stages) -> tuple[World, Film]:
+def painter_of(settings: AnimateSettings, on_step: Callable[[], None] | None = None) -> Painter:
+    """The painter that the settings ask for; ``on_step`` is called between its network's steps."""
+    return get_painter(
+        settings.painter,
+        device=settings.device,
+        offline=settings.offline,
+        steps=settings.steps,
+        guidance=settings.guidance,
+        on_step=on_step,
+    )
+
+
+def _world_and_film(
+    photo: Photo, settings: AnimateSettings, stages: Stages, painter: Painter
+) -> tuple[World, Film]:
     stereo = stereo_of(settings)
     chosen = move_of(settings)
-    chosen.frame_times(settings.seconds, settings.fps)  # what cannot be filmed is said before the work
     scene: dict[str, Any] = {
         "size": settings.size,
         "depth": settings.depth,
         "depth_floor": settings.depth_range,
         "stages": stages,
     }
-    painter = get_painter(
-        settings.painter,
-        device=settings.device,
-        offline=settings.offline,
-        steps=settings.steps,
-        guidance=settings.guidance,
-    )
     painting: dict[str, Any] = {"painter": painter, "prompt": settings.prompt, "seed": settings.seed}
     machine: dict[str, Any] = {"threads": settings.threads, "device": settings.device}
     network: dict[str, Any] = {"offline": settings.offline}
     length: dict[str, Any] = {"seconds": settings.seconds, "fps": settings.fps}
-    if settings.extend is not None and settings.mode != "world":
-        raise InputError(f"--extend needs --mode world, not {settings.mode}.")
     if settings.extend is not None:
-        hw = frame_hw(photo, settings)
+        hw = frame_hw(photo.camera.hw, settings)
         painting["extend"] = "auto" if settings.extend == "auto" else parsed_margins(settings.extend, hw)
     if stereo is not None:
         world = build_world(photo, chosen, **scene, **painting, **machine, **network, eyes=stereo.eyes_for)
@@ -357,9 +267,7 @@ def _sink(
     return open_sink(
         target,
         layout,
-        fps=settings.fps,
-        quality="best" if mask else settings.number_or_word(),
-        codec=None if mask else settings.codec,
+        **encoding_of(settings, mask),
         metadata={"comment": COMMENT},
         provenance=provenance,
         signer=signer,

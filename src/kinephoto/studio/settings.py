@@ -120,7 +120,7 @@ class AnimateSettings(MoveSettings):
 
     def number_or_word(self) -> str | int:
         """The quality as the encoders take it."""
-        return int(self.quality) if self.quality.isdigit() else self.quality
+        return int(self.quality) if self.quality.isdecimal() else self.quality
 
 
 def checked(model: type[BaseModel], values: Mapping[str, Any]) -> Any:

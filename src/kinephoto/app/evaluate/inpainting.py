@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from kinephoto.app.evaluate.common import listed, make_folder
+from kinephoto.app.evaluate.progress import listed, make_folder
 from kinephoto.app.flags import Quiet
 from kinephoto.app.options import with_settings
 from kinephoto.app.show import bar, say

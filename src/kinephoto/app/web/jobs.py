@@ -1,7 +1,8 @@
 """Who computes when: one device, one job at a time, and everybody sees where they stand.
 
 Films wait in line. A quick look (depth, preview) goes before the films that wait, and the film that runs
-steps aside for it between two frames, so that a visitor needn't wait for another's film to see a photo.
+steps aside for it between two frames or steps of painting, so that a visitor needn't wait for another's film
+to see a photo.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ class Job:
         self._stage, self._share, self._begin_s = "", 0.0, 0.0
         self._seen_s = time.monotonic()
         self._cancelled, self._ended = threading.Event(), threading.Event()
+        self._answered = threading.Event()  # by its end, or by being cancelled
         self._value: Any = None
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="job", daemon=True)
@@ -70,8 +72,12 @@ class Job:
         self._thread.start()
 
     def cancel(self) -> None:
-        """Stop as soon as the work next tells where it is."""
+        """Stop as soon as the work next tells where it is; who waits for the job is answered now.
+
+        Loading a network takes seconds in which nothing can be told, and nobody needs to wait for that.
+        """
         self._cancelled.set()
+        self._answered.set()
         self._line.wake()
 
     @property
@@ -87,16 +93,16 @@ class Job:
         return State(ahead, running, self._stage, self._share, seconds, self._ended.is_set())
 
     def watch(self, every_s: float = 0.3) -> Iterator[State]:
-        """Its state now and then until it has ended; closing the generator cancels."""
+        """Its state now and then until it has ended or was cancelled; closing the generator cancels."""
         try:
-            while not self._ended.wait(every_s):
+            while not self._answered.wait(every_s):
                 yield self.state()
         finally:
             if not self._ended.is_set():
                 self.cancel()
 
     def result(self) -> Any:
-        """What the work returned; waits for it, and raises what it raised.
+        """What the work returned; waits for it, unless it was cancelled, and raises what it raised.
 
         Raises:
             Cancelled: nobody wanted it any more.
@@ -104,6 +110,8 @@ class Job:
         """
         for _ in self.watch():
             pass
+        if self._cancelled.is_set():
+            raise Cancelled
         if self._error is not None:
             raise self._error
         return self._value
@@ -118,6 +126,7 @@ class Job:
         finally:
             self._work = _nothing  # it holds what it was made from
             self._ended.set()
+            self._answered.set()
             give_memory_back()
 
     def _tell(self, stage: str, share: float) -> None:

@@ -141,7 +141,7 @@ def photo_panel(studio: Studio) -> Panel:
         }
 
     def painted(path: str | None, chosen: str | None, drawing: dict | None) -> tuple[str, Any]:
-        from kinephoto.studio.pictures import write_depth
+        from kinephoto.studio.pictures import origin_of_depth, write_depth
         from kinephoto.studio.strokes import retouched
 
         def work() -> str:
@@ -149,7 +149,8 @@ def photo_panel(studio: Studio) -> Panel:
             if seen is None or drawing is None:
                 raise InputError("There is no depth to paint on; choose the photo again.")
             target = studio.results.new() / f"{seen.name}_depth.png"
-            return str(write_depth(retouched(seen.depth, drawing["layers"]), target))
+            depth = retouched(seen.depth, drawing["layers"])
+            return str(write_depth(depth, target, provenance=origin_of_depth(depth)))
 
         said, target = outcome(work)
         return said, target or chosen

@@ -94,10 +94,15 @@ def candidates(
         raise InputError(f"The number of candidates is {count}; it must be from 1 to {MOST_SCENES}.")
     tell("cutting", 0.0)
     look = studio.look(path)
-    cutout, folder, files = marks.cut_out(look.photo), studio.results.new(), []
-    painter = get_painter(device=studio.limits.device, offline=studio.limits.offline)
+    cutout, folder, files, share = marks.cut_out(look.photo), studio.results.new(), [], 0.0
+    painter = get_painter(
+        device=studio.limits.device,
+        offline=studio.limits.offline,
+        on_step=lambda: tell("scenes", share),
+    )
     for index in range(count):
-        tell("scenes", index / count)
+        share = index / count
+        tell("scenes", share)
         made = outpaint(
             cutout,
             prompt=prompt.strip() or None,

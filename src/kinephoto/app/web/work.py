@@ -133,11 +133,13 @@ class Studio:
 
     def depth_files(self, look: Look) -> tuple[Path, Path, Path]:
         """The depth in colours to look at, as 16 bits to keep, and as 8 bits to paint on."""
-        from kinephoto.studio.pictures import colour_depth, write_depth, write_picture
+        from kinephoto.studio.pictures import colour_depth, origin_of_depth, write_depth, write_picture
 
-        folder = self.results.new()
-        coloured = write_picture(colour_depth(look.depth), folder / f"{look.name}_depth_colours.jpg")
-        exact = write_depth(look.depth, folder / f"{look.name}_depth.png")
+        folder, origin = self.results.new(), origin_of_depth(look.depth)
+        coloured = write_picture(
+            colour_depth(look.depth), folder / f"{look.name}_depth_colours.jpg", provenance=origin
+        )
+        exact = write_depth(look.depth, folder / f"{look.name}_depth.png", provenance=origin)
         low, high = look.depth.values.min(), look.depth.values.max()
         grey = write_picture(
             (look.depth.values - low) / (high - low).clamp_min(1e-6), folder / "paint_on_depth.png"
@@ -165,6 +167,7 @@ class Studio:
     def film(self, photo: str, settings: AnimateSettings, depth_file: str | None, tell: Tell) -> Made:
         """The film, the settings that make it again, and its depth."""
         from kinephoto.studio import produce
+        from kinephoto.studio.outputs import Outputs
 
         place, depth_place = self._photo(photo), self._depth(depth_file)
         name, folder = stem_of(place), self.results.new()
@@ -175,7 +178,7 @@ class Studio:
             depth_target.write_bytes(depth_place.read_bytes())
             told = told.model_copy(update={"depth": depth_target.name})
             used = used.model_copy(update={"depth": str(depth_target)})
-        outputs = produce.Outputs(target, None if depth_place else depth_target, layout=settings.stereo)
+        outputs = Outputs(target, None if depth_place else depth_target, layout=settings.stereo)
         report = produce.animate(self._read(place), outputs, used, tell)
         settings_file = self._write_settings(folder / f"{name}_settings.json", told)
         command = command_of(told, "kinephoto", "animate", place.name, "-o", Path(target).name)
@@ -186,7 +189,7 @@ class Studio:
         """The scene as a page to look around in and as files for other programs."""
         from kinephoto.studio.animate import build_world
         from kinephoto.studio.export import save_scene
-        from kinephoto.studio.produce import move_of
+        from kinephoto.studio.outputs import move_of
 
         settings = self._with_machine(self.settings(values))
         place, depth_place = self._photo(photo), self._depth(depth_file)

@@ -12,6 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kinephoto.painter.composite import paint_holes
+from kinephoto.painter.door import Painter
+from kinephoto.scene.holes import farther_disparity
 from kinephoto.scene.values import View
 
 Fill = Callable[[Tensor, View], Tensor]
@@ -36,37 +39,59 @@ def farther_side(source: Tensor, view: View) -> Tensor:
     """Each hole pixel takes the farthest of the known pixels that lie nearest in its row and column."""
     if not bool(view.known.any()):
         return source
-    rgb, _ = _from_farther_side(view)
-    return rgb
+    return _from_farther_side(view)
+
+
+def push_pull(source: Tensor, view: View) -> Tensor:
+    """Averages of ever wider neighbourhoods, of near things and far ones alike."""
+    from kinephoto.painter.diffuse import push_pull as smooth
+
+    filled = smooth(
+        np.ascontiguousarray(view.rgb.permute(1, 2, 0).numpy()), view.known.numpy().astype(np.float32)
+    )
+    return torch.where(view.known, view.rgb, torch.from_numpy(filled).permute(2, 0, 1))
 
 
 def telea(source: Tensor, view: View) -> Tensor:
     """OpenCV's fast marching (Telea, An image inpainting technique, 2004), radius 3 px."""
     import cv2
 
+    return _opencv(view, cv2.INPAINT_TELEA)
+
+
+def navier_stokes(source: Tensor, view: View) -> Tensor:
+    """OpenCV's fluid (Bertalmio et al., Navier-Stokes, fluid dynamics, and image inpainting, 2001), radius 3 px."""
+    import cv2
+
+    return _opencv(view, cv2.INPAINT_NS)
+
+
+def _opencv(view: View, way: int) -> Tensor:
+    import cv2
+
     pixels = (view.rgb * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
     holes = (~view.known).byte().numpy()
-    filled = torch.from_numpy(cv2.inpaint(pixels, holes, 3, cv2.INPAINT_TELEA)).permute(2, 0, 1).float() / 255
+    filled = torch.from_numpy(cv2.inpaint(pixels, holes, 3, way)).permute(2, 0, 1).float() / 255
     return torch.where(view.known, view.rgb, filled)
 
 
-def painter(name: str, seed: int = 0) -> Fill:
-    """One of kinephoto's own painters; the holes' depth is that of their farther side."""
-    from kinephoto.painter import get_painter, paint_holes
+def painter(chosen: str | Painter, seed: int = 0) -> Fill:
+    """One of kinephoto's painters, or its name; it is told the holes' depth as in a film (``farther_disparity``)."""
+    from kinephoto.painter.door import get_painter
 
-    chosen = get_painter(name)
+    paints = get_painter(chosen) if isinstance(chosen, str) else chosen
 
     def fill(source: Tensor, view: View) -> Tensor:
         if not bool(view.known.any()):
             return source
-        _, disparity = _from_farther_side(view)
-        return paint_holes(chosen, view.rgb, view.known, disparity, seed=seed)
+        complete = farther_disparity(view.disparity, view.known)
+        return paint_holes(paints, view.rgb, view.known, complete, seed=seed)
 
     return fill
 
 
-def _from_farther_side(view: View) -> tuple[Tensor, Tensor]:
-    """rgb and disparity with every hole pixel taken from the farthest of four neighbours in its cross."""
+def _from_farther_side(view: View) -> Tensor:
+    """[3, H, W], every hole pixel taken from the farthest of four neighbours in its cross."""
     known = view.known.numpy()
     values = np.concatenate([view.rgb.numpy(), view.disparity.numpy()[None]])
     best = np.full_like(values, np.inf)
@@ -82,8 +107,7 @@ def _from_farther_side(view: View) -> tuple[Tensor, Tensor]:
 
         row, column = distance_transform_edt(lonely, return_distances=False, return_indices=True)
         best = best[:, row, column]
-    filled = torch.from_numpy(np.where(known, values, best).astype(np.float32))
-    return filled[:3], filled[3]
+    return torch.from_numpy(np.where(known, values, best).astype(np.float32)[:3])
 
 
 def _carried(values: np.ndarray, known: np.ndarray, axis: int, backwards: bool) -> np.ndarray:

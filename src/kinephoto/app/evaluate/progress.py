@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import typer
+
+from kinephoto.app.show import say
 from kinephoto.errors import InputError
 
 
@@ -30,3 +33,16 @@ def make_folder(out: Path | None, inside: str = "") -> None:
         (out / inside).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{out} cannot be made a folder ({error.strerror}).") from None
+
+
+def left_out(skipped: Sequence[Any]) -> None:
+    """Say what could not be used, and why, also when quiet; then end with exit code 1 if there was anything.
+
+    Args:
+        skipped: ``learn.photos.Skipped`` each.
+    """
+    for each in skipped:
+        say(f"Left out: {each.name}: {each.why}")
+    if skipped:
+        say(f"{len(skipped)} could not be used.")
+        raise typer.Exit(1)

@@ -1,0 +1,70 @@
+"""Plots of a run: quality against the camera's distance, and clip by clip."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kinephoto.errors import InputError
+
+METRICS = (("psnr", "PSNR, dB"), ("st_lpips_alex", "ST-LPIPS, AlexNet"))
+
+
+def write_plots(found: Mapping[str, Any], out: Path) -> list[Path]:
+    """Write ``distance.svg`` and ``clips.svg``; see ``view_report.results``.
+
+    Raises:
+        InputError: matplotlib is not installed.
+    """
+    try:
+        import matplotlib
+    except ImportError:
+        raise InputError("Plots need matplotlib; install it by: pip install 'kinephoto[eval]'") from None
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "kinephoto"
+    return [_against_distance(found, out / "distance.svg"), _by_clip(found, out / "clips.svg")]
+
+
+def _against_distance(found: Mapping[str, Any], target: Path) -> Path:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    for axes, (metric, label) in zip(figure.subplots(1, 2), METRICS, strict=True):
+        for method in found["methods"]:
+            places = sorted(
+                (record["distance"], record["methods"][method][metric])
+                for record in found["pairs"]
+                if record["methods"].get(method, {}).get(metric) is not None
+            )
+            if places:
+                axes.plot(*zip(*places, strict=True), ".-", linewidth=0.7, label=method)
+        axes.set(xlabel="distance of the cameras, in middle depths", ylabel=label)
+    figure.axes[0].legend(fontsize="x-small")
+    figure.savefig(target, metadata={"Date": None})
+    return target
+
+
+def _by_clip(found: Mapping[str, Any], target: Path) -> Path:
+    from matplotlib.figure import Figure
+
+    clips = sorted({record["pair"]["scene"] for record in found["pairs"]})
+    figure = Figure(figsize=(9, 0.8 + 0.28 * len(clips)), layout="constrained")
+    for axes, (metric, label) in zip(figure.subplots(1, 2, sharey=True), METRICS, strict=True):
+        for method in found["methods"]:
+            means = [_mean_of(found, clip, method, metric) for clip in clips]
+            axes.plot(means, range(len(clips)), "o", markersize=4, label=method)
+        axes.set(xlabel=label, yticks=range(len(clips)), yticklabels=clips)
+        axes.grid(axis="x", linewidth=0.3)
+    figure.axes[0].legend(fontsize="x-small")
+    figure.savefig(target, metadata={"Date": None})
+    return target
+
+
+def _mean_of(found: Mapping[str, Any], clip: str, method: str, metric: str) -> float:
+    values = [
+        record["methods"][method][metric]
+        for record in found["pairs"]
+        if record["pair"]["scene"] == clip and record["methods"].get(method, {}).get(metric) is not None
+    ]
+    return sum(values) / len(values) if values else float("nan")

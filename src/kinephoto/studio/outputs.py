@@ -1,0 +1,190 @@
+"""What is to be written and what settings ask for: all that can be refused is refused before the work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kinephoto.errors import InputError
+from kinephoto.painter.networks import device_of
+from kinephoto.scene.path import Path as Move
+from kinephoto.scene.path import path
+from kinephoto.studio.animate import hw_of
+from kinephoto.studio.export import check_scene
+from kinephoto.studio.extension import checked_prompt, extended_hw, parsed_margins
+from kinephoto.studio.files import check_file, check_suffix
+from kinephoto.studio.formats import LONGEST_SIDE_PX, checked_quality
+from kinephoto.studio.pictures import DEPTH_SUFFIXES, PICTURE_SUFFIXES
+from kinephoto.studio.settings import AnimateSettings, MoveSettings
+from kinephoto.studio.sinks import check_sink, files_of, is_still
+from kinephoto.studio.stereo import Stereo
+from kinephoto.studio.stereo_layout import LAYOUTS, composed_hw
+from kinephoto.studio.video import VideoSink
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where to write what.
+
+    Attributes:
+        video: the film; in stereo a photo as well, by its suffix.
+        depth: the photo's disparity map, or None.
+        mask: a video or picture, like the film, of what was invented, or None.
+        report: a JSON file of how it was made, or None.
+        layout: "mono" or a stereo layout, as the settings say; it decides how the names are checked.
+        scenes: 3D files of the scene, each of the kind that its suffix says.
+        picture: the scene that was painted around an object, or None.
+    """
+
+    video: Path | str
+    depth: Path | str | None = None
+    mask: Path | str | None = None
+    report: Path | str | None = None
+    layout: str = "mono"
+    scenes: tuple[Path | str, ...] = ()
+    picture: Path | str | None = None
+
+    @property
+    def still(self) -> bool:
+        """Whether a stereo photo is asked for, not a film."""
+        return self.layout != "mono" and is_still(self.video)
+
+    @property
+    def videos(self) -> list[str]:
+        """The film's file or files."""
+        return files_of(self.video, self.layout)
+
+    def check(self) -> None:
+        """Refuse now what would be refused at the end of the work.
+
+        Raises:
+            InputError: a place that can't be written to, or two outputs with one name.
+        """
+        check_sink(self.video, self.layout)
+        if self.mask is not None:
+            check_sink(self.mask, self.layout)
+            if self.layout != "mono" and is_still(self.mask) != self.still:
+                kind = "photo's is a png or jpg" if self.still else "film's is a film"
+                raise InputError(f"The mask is {Path(self.mask).name}; a {kind}, too.")
+        if self.depth is not None:
+            check_suffix(self.depth, DEPTH_SUFFIXES, "depth map")
+        if self.picture is not None:
+            check_suffix(self.picture, PICTURE_SUFFIXES, "picture")
+        for other in (self.depth, self.report, self.picture):
+            if other is not None:
+                check_file(other)
+        for scene in self.scenes:
+            check_scene(scene)
+        sinks = [name for sink in (self.video, self.mask) if sink for name in files_of(sink, self.layout)]
+        files = (*sinks, self.depth, self.report, *self.scenes, self.picture)
+        names = [str(Path(name).resolve()) for name in files if name]
+        for name in names:
+            if names.count(name) > 1:
+                raise InputError(f"Two outputs have the same name, {Path(name).name}; give each its own.")
+
+
+def move_of(settings: MoveSettings) -> Move:
+    """The camera path that the settings ask for."""
+    return path(
+        settings.path,
+        settings.amount,
+        ease=settings.ease,
+        loop=settings.loop,
+        hold=settings.hold,
+        focus=settings.focus,
+        max_hole=settings.max_hole,
+    )
+
+
+def stereo_of(settings: AnimateSettings) -> Stereo | None:
+    """What the settings ask for two eyes; None for one.
+
+    Raises:
+        InputError: frame after frame can be painted for one eye only.
+    """
+    if settings.stereo == "mono":
+        return None
+    if settings.mode != "world":
+        raise InputError(f"--stereo {settings.stereo} needs --mode world, not {settings.mode}.")
+    return Stereo(settings.stereo, settings.divergence, settings.convergence)
+
+
+def for_outputs(settings: AnimateSettings, outputs: Outputs) -> AnimateSettings:
+    """The settings; for a stereo photo those of a film of one frame, from the photo's own place.
+
+    Raises:
+        InputError: a scene is asked for where none is made.
+    """
+    if outputs.scenes and settings.mode == "autoregressive":
+        raise InputError("--mode autoregressive paints frames and makes no scene to save; --mode world does.")
+    if not outputs.still:
+        return settings
+    rest = {"path": "still", "amount": "auto", "loop": False, "hold": 0.0, "seconds": 1 / 24, "fps": 24.0}
+    return settings.model_copy(update=rest)
+
+
+def check(outputs: Outputs, settings: AnimateSettings, hw: tuple[int, int] | None = None) -> None:
+    """Refuse now what would be refused in the middle or at the end of the work.
+
+    Args:
+        outputs: where to write what.
+        settings: checked ones.
+        hw: height and width of what is filmed; None, where they aren't known yet, looks at no sizes.
+
+    Raises:
+        InputError: see ``Outputs.check``; or settings that don't go together.
+    """
+    outputs.check()
+    settings = for_outputs(settings, outputs)
+    stereo_of(settings)
+    move_of(settings).frame_times(settings.seconds, settings.fps)
+    checked_prompt(settings.prompt)
+    if settings.device is not None:
+        device_of(settings.device)
+    if settings.extend is not None and settings.mode != "world":
+        raise InputError(f"--extend needs --mode world, not {settings.mode}.")
+    _check_encoding(outputs, settings)
+    if hw is None:
+        return
+    frames = whole_hw(hw, settings)
+    if max(frames) > LONGEST_SIDE_PX:
+        raise InputError(
+            f"The frames would be {frames[1]} x {frames[0]} px; a film's sides go up to {LONGEST_SIDE_PX}, so "
+            "choose a smaller --size."
+        )
+    if settings.extend not in (None, "auto"):
+        own = frame_hw(hw, settings)
+        extended_hw(own, parsed_margins(str(settings.extend), own))
+
+
+def encoding_of(settings: AnimateSettings, mask: bool) -> dict[str, Any]:
+    """How the film, or its mask, is to be encoded: arguments of ``open_sink``."""
+    return {
+        "fps": settings.fps,
+        "quality": "best" if mask else settings.number_or_word(),
+        "codec": None if mask else settings.codec,
+    }
+
+
+def frame_hw(hw: tuple[int, int], settings: AnimateSettings) -> tuple[int, int]:
+    """Height and width of the frames to come, or of one eye's; ``hw`` are those of what is filmed."""
+    return hw_of(hw, settings.size)
+
+
+def whole_hw(hw: tuple[int, int], settings: AnimateSettings) -> tuple[int, int]:
+    """Height and width of the frames to come, all eyes together."""
+    return composed_hw(frame_hw(hw, settings), settings.stereo)
+
+
+def _check_encoding(outputs: Outputs, settings: AnimateSettings) -> None:
+    """Refuse a codec, quality or frame rate that the film's kind of file doesn't take."""
+    if outputs.still:
+        if isinstance(settings.number_or_word(), str):
+            checked_quality(settings.quality, "png")  # a picture has none to set, but wrong words are wrong
+        return
+    packing = LAYOUTS[outputs.layout].packing if outputs.layout in LAYOUTS else None
+    for target, is_mask in ((outputs.video, False), (outputs.mask, True)):
+        for file in files_of(target, outputs.layout) if target else ():
+            # A sink looks at its arguments when it is made, and at the disk when its block begins.
+            VideoSink(file, packing=packing, **encoding_of(settings, is_mask))
