@@ -23,7 +23,7 @@ define install
 @$(1)/bin/pip install -qq -c constraints.txt $(2)
 endef
 
-.PHONY: demo test test-browser docs wheel check-wheel bench changelog clean
+.PHONY: demo test test-browser test-scale docs wheel check-wheel bench changelog clean
 
 demo: $(VENV)/installed
 	@mkdir -p $(dir $(OUT))
@@ -40,6 +40,10 @@ test: $(VENV)/installed-dev
 test-browser: $(VENV)/installed-dev
 	@command -v chromium >/dev/null || { echo "There is no Chromium; get it with: apt install chromium chromium-driver" >&2; exit 1; }
 	$(BIN)/pytest -m browser tests/browser
+
+# Killed drivers, a cluster that loses a node, tens of thousands of rows; minutes.
+test-scale: $(VENV)/installed-dev
+	$(BIN)/pytest -m scale tests/scale
 
 docs: $(VENV)/installed-dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -q --strict

@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
+from kinephoto.app.batch import EXAMPLES as BATCH_EXAMPLES
+from kinephoto.app.batch import batch
 from kinephoto.app.evaluate import evaluate
 from kinephoto.app.filming import Subject, beside, make_film
 from kinephoto.app.flags import FilmFlags, Quiet
@@ -48,6 +50,7 @@ app = typer.Typer(
 )
 app.command("outpaint", epilog=OUTPAINT_EXAMPLES)(outpaint)
 app.command("out-animate", epilog=OUT_ANIMATE_EXAMPLES)(out_animate)
+app.command("batch", epilog=BATCH_EXAMPLES)(batch)
 app.add_typer(train, name="train")
 app.add_typer(models, name="models")
 app.add_typer(evaluate, name="evaluate")

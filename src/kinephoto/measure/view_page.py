@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from kinephoto.measure.view_case import ViewPair
+from kinephoto.measure.view_report import cell
 from kinephoto.measure.view_run import picture_file
 
 DIFFERENCE_GAIN = 4.0
@@ -80,9 +81,7 @@ def _table(found: Mapping[str, Any]) -> str:
     rows = []
     for method, targets in found["methods"].items():
         for target, table in targets.items():
-            cells = "".join(
-                f"<td>{table[m]['mean']:.3f}</td>" if m in table else "<td>–</td>" for m in metrics
-            )
+            cells = "".join(f"<td>{cell(table, metric) or '–'}</td>" for metric in metrics)
             rows.append(f"<tr><td>{html.escape(method)}</td><td>{html.escape(target)}</td>{cells}</tr>")
     head = "".join(f"<th>{metric}</th>" for metric in ("method", "target", *metrics))
     return f"<table><tr>{head}</tr>{''.join(rows)}</table>"

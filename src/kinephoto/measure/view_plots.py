@@ -38,7 +38,7 @@ def _against_distance(found: Mapping[str, Any], target: Path) -> Path:
                 if record["methods"].get(method, {}).get(metric) is not None
             )
             if places:
-                axes.plot(*zip(*places, strict=True), ".-", linewidth=0.7, label=method)
+                axes.plot(*zip(*places, strict=True), ".", label=method)
         axes.set(xlabel="distance of the cameras, in middle depths", ylabel=label)
     figure.axes[0].legend(fontsize="x-small")
     figure.savefig(target, metadata={"Date": None})

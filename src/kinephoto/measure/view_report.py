@@ -118,7 +118,7 @@ def markdown(found: Mapping[str, Any]) -> str:
             if any(name in table for table in having.values())
         ]
         columns = (*COLUMNS, *extra, "seconds")
-        rows = [[name, *(_mean(table, column) for column in columns)] for name, table in having.items()]
+        rows = [[name, *(cell(table, column) for column in columns)] for name, table in having.items()]
         first = next(iter(having.values()))
         title = (
             f"**{target}** ({first['psnr']['clips']} clips; holes {first['hole_share']['mean']:.1%} of the frame; "
@@ -133,8 +133,12 @@ def markdown(found: Mapping[str, Any]) -> str:
     return "\n\n".join(blocks)
 
 
-def _mean(table: Mapping[str, Mapping[str, Any]], metric: str) -> float | None:
-    return table[metric]["mean"] if metric in table else None
+def cell(table: Mapping[str, Mapping[str, Any]], metric: str) -> str | None:
+    """The mean, in as many places as can be told apart: decibels and seconds two, perceptual distances four."""
+    if metric not in table:
+        return None
+    places = 4 if "lpips" in metric else 3 if "ssim" in metric or "dists" in metric else 2
+    return f"{table[metric]['mean']:.{places}f}"
 
 
 def _where(failure: Mapping[str, Any]) -> str:

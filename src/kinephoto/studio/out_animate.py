@@ -169,8 +169,15 @@ def settled_hw(settings: OutAnimateSettings) -> tuple[int, int]:
     return checked_hw(scene_hw(settings.scene_size) or DEFAULT_HW)
 
 
-def candidates(source: str | Path, settings: OutpaintSettings) -> Iterator[Outpainted]:
+def candidates(
+    source: str | Path, settings: OutpaintSettings, painter: Painter | None = None
+) -> Iterator[Outpainted]:
     """The scenes that the settings ask for, one for each seed, as they are finished.
+
+    Args:
+        source: the picture's file.
+        settings: checked ones.
+        painter: that of the settings, where it is loaded already.
 
     Raises:
         InputError: what can't be used.
@@ -184,7 +191,9 @@ def candidates(source: str | Path, settings: OutpaintSettings) -> Iterator[Outpa
     else:
         cutout = settled_cutout(source, settings, max_megapixels=settings.max_megapixels, **machine)
         hw = scene_hw(settings.size)
-    painter = get_painter(settings.painter, steps=settings.steps, guidance=settings.guidance, **machine)
+    painter = painter or get_painter(
+        settings.painter, steps=settings.steps, guidance=settings.guidance, **machine
+    )
     for seed in range(settings.seed, settings.seed + settings.candidates):
         if settings.extend is not None:
             yield extended(photo, margins, prompt=settings.prompt, seed=seed, painter=painter)
@@ -226,6 +235,7 @@ def produce_out_animation(
     settings: OutAnimateSettings,
     progress: Progress | None = None,
     signer: Signer | None = None,
+    painter: Painter | None = None,
 ) -> Report:
     """Paint a scene around an object in a file, make a film of it and write it.
 
@@ -235,6 +245,7 @@ def produce_out_animation(
         settings: checked ones.
         progress: called as the stages "scene", "depth", "path", "painting" and "frames" go on.
         signer: signs the film, not its mask; from `kinephoto.studio.content_credentials.ready`.
+        painter: that of the settings, where it is loaded already.
 
     Raises:
         InputError: what cannot be used, or a full disk. Then nothing of the outputs is there.
@@ -244,7 +255,7 @@ def produce_out_animation(
     check(outputs, settings, hw)
     _check_depth(settings, hw)
     stages = Stages(progress)
-    painter = painter_of(settings, stages.again)
+    painter = painter or painter_of(settings, stages.again)
     machine: dict[str, Any] = {"device": settings.device, "offline": settings.offline}
     cutout = settled_cutout(source, settings, max_megapixels=settings.max_megapixels, **machine)
     with stages.stage("scene"):

@@ -1,0 +1,220 @@
+"""Which photos a batch takes: files, folders, patterns and manifests become rows, one after the other."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from kinephoto.errors import InputError
+from kinephoto.studio.batch_storage import fetched, is_url, opened
+
+PHOTO_SUFFIXES = (
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".webp",
+    ".avif",
+    ".heic",
+    ".heif",
+    ".tif",
+    ".tiff",
+    ".bmp",
+    ".gif",
+)
+MANIFEST_SUFFIXES = (".txt", ".csv", ".jsonl")
+COLUMNS = ("path", "output", "prompt", "seed", "settings")
+"""Of a manifest; only ``path`` must be there."""
+
+_PATTERN = frozenset("*?[")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One photo of a batch.
+
+    Attributes:
+        path: a file, or a URL.
+        output: the output's name within the folder of outputs, "/" between its parts, without an ending.
+        settings: what is set for this photo alone.
+    """
+
+    path: str
+    output: str
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+def rows_of(inputs: Sequence[str], recursive: bool = False) -> Iterator[Row]:
+    """The rows of all inputs, in their order; folders by name.
+
+    What is named itself must be there. A missing file in a manifest is found when its turn comes, and is then
+    one failure, not the end of the batch.
+
+    Args:
+        inputs: photos, folders, patterns such as "holiday/*.jpg", manifests; or URLs of such.
+        recursive: whether folders of folders are looked into; outputs keep their places.
+
+    Raises:
+        InputError: an input that isn't there or can't be read, or one without photos.
+    """
+    for each in inputs:
+        count = 0
+        for row in _rows_of(each, recursive):
+            count += 1
+            yield row
+        if not count:
+            hint = "" if recursive else " (--recursive looks into folders of folders)"
+            raise InputError(f"{each} holds no photos{hint}.")
+
+
+def _rows_of(source: str, recursive: bool) -> Iterator[Row]:
+    if PurePosixPath(source).suffix.lower() in MANIFEST_SUFFIXES:
+        yield from _from_manifest(source)
+    elif is_url(source):
+        yield from _from_url(source, recursive)
+    elif os.path.isdir(source):
+        yield from _from_folder(source, recursive)
+    elif os.path.exists(source):
+        yield Row(source, Path(source).stem)
+    elif _PATTERN & set(source):
+        import glob
+
+        matches = sorted(glob.glob(source, recursive=recursive))
+        yield from (
+            Row(path, Path(path).stem) for path in matches if _is_photo(path) and os.path.isfile(path)
+        )
+    else:
+        raise InputError(f"There is no photo, folder or manifest {source}.")
+
+
+def _from_folder(folder: str, recursive: bool) -> Iterator[Row]:
+    """The folder's photos without hidden files and depth maps; only one folder's names are held at a time."""
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith(".")) if recursive else []
+        for name in sorted(filter(_is_photo, names)):
+            path = os.path.join(place, name)
+            yield Row(path, Path(path).relative_to(folder).with_suffix("").as_posix())
+
+
+def _from_url(url: str, recursive: bool) -> Iterator[Row]:
+    files, inside = opened(url)
+    kind = url.partition("://")[0]
+    try:
+        if _PATTERN & set(inside):
+            names, root = sorted(files.glob(inside)), ""
+        elif files.isfile(inside):
+            yield Row(url, PurePosixPath(inside).stem)
+            return
+        elif files.isdir(inside):
+            names, root = sorted(files.find(inside, maxdepth=None if recursive else 1)), inside
+        else:
+            raise InputError(f"There is no photo, folder or manifest {url}.")
+    except InputError:
+        raise
+    except Exception as error:  # each storage has its own
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{url} can't be looked into: {said.rstrip('.')}.") from error
+    for name in filter(_is_photo, names):
+        own = name.removeprefix(root).lstrip("/") if root else PurePosixPath(name).name
+        yield Row(f"{kind}://{name.lstrip('/')}", str(PurePosixPath(own).with_suffix("")))
+
+
+def _is_photo(path: str) -> bool:
+    name = PurePosixPath(path)
+    hidden, depth = name.name.startswith("."), name.stem.endswith("_depth")
+    return name.suffix.lower() in PHOTO_SUFFIXES and not hidden and not depth
+
+
+def _from_manifest(source: str) -> Iterator[Row]:
+    """The manifest's rows; its relative paths begin in its own folder."""
+    suffix = PurePosixPath(source).suffix.lower()
+    home = source.rpartition("/")[0] if is_url(source) else str(Path(source).parent)
+    try:
+        with fetched(source) as file, file.open(encoding="utf-8-sig", newline="") as text:
+            reader = {".txt": _of_text, ".csv": _of_csv, ".jsonl": _of_jsonl}[suffix]
+            for number, cells in reader(text, source):
+                yield _row(cells, home, f"{PurePosixPath(source).name}, line {number}")
+    except UnicodeDecodeError:
+        raise InputError(f"The manifest {source} is not UTF-8 text.") from None
+    except InputError as error:
+        if str(error).startswith("There is no photo "):
+            raise InputError(f"There is no manifest {source}.") from None
+        raise
+
+
+def _of_text(text: io.TextIOBase, source: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    for number, line in enumerate(text, 1):
+        if line.strip() and not line.startswith("#"):
+            yield number, {"path": line.strip()}
+
+
+def _of_csv(text: io.TextIOBase, source: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    reader = csv.DictReader(text)
+    _check_columns(reader.fieldnames or (), source)
+    for cells in reader:
+        if None in cells or None in cells.values():
+            raise InputError(f"{source}, line {reader.line_num} has not as many cells as there are columns.")
+        yield reader.line_num, {name: value for name, value in cells.items() if value != ""}
+
+
+def _of_jsonl(text: io.TextIOBase, source: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    for number, line in enumerate(text, 1):
+        if not line.strip():
+            continue
+        try:
+            cells = json.loads(line)
+        except ValueError as error:
+            raise InputError(f"{source}, line {number} is not JSON: {error}.") from None
+        if not isinstance(cells, dict):
+            raise InputError(f'{source}, line {number} must be an object, such as {{"path": "beach.jpg"}}.')
+        _check_columns([*cells, *(() if "path" in cells else ("",))], f"{source}, line {number}")
+        yield number, {name: value for name, value in cells.items() if value is not None}
+
+
+def _check_columns(names: Sequence[str], where: str) -> None:
+    unknown = [name for name in names if name and name not in COLUMNS]
+    if unknown:
+        raise InputError(f"{where} has the column {unknown[0]!r}; the columns are {', '.join(COLUMNS)}.")
+    if "path" not in names:
+        raise InputError(f"{where} has no column path, which says where the photo is.")
+
+
+def _row(cells: Mapping[str, Any], home: str, where: str) -> Row:
+    path = cells.get("path")
+    if not isinstance(path, str) or not path:
+        raise InputError(f"{where} names no path.")
+    if not is_url(path) and not os.path.isabs(path):
+        path = f"{home}/{path}" if is_url(home) else os.path.join(home, path)
+    output = str(cells.get("output") or PurePosixPath(path.replace(os.sep, "/")).with_suffix("").name)
+    parts = PurePosixPath(output.replace("\\", "/")).parts
+    if not parts or output.startswith(("/", ".")) or ".." in parts or ":" in parts[0]:
+        raise InputError(
+            f"{where} names the output {output!r}; it must be a name within the folder of outputs."
+        )
+    return Row(path, output, _own_settings(cells, where))
+
+
+def _own_settings(cells: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """What the row sets: its column ``settings``, an object, and prompt and seed on top."""
+    found = cells.get("settings", {})
+    if isinstance(found, str):
+        try:
+            found = json.loads(found)
+        except ValueError as error:
+            raise InputError(f"{where} has settings that are not JSON: {error}.") from None
+    if not isinstance(found, dict):
+        raise InputError(f'{where} has settings that are not an object, such as {{"path": "circle"}}.')
+    own = dict(found)
+    if "prompt" in cells:
+        own["prompt"] = str(cells["prompt"])
+    if "seed" in cells:
+        seed = str(cells["seed"])
+        if not seed.isdecimal() or not seed.isascii():
+            raise InputError(f"{where} has the seed {cells['seed']!r}; it must be a whole number.")
+        own["seed"] = int(seed)
+    return own

@@ -1,0 +1,231 @@
+"""Where photos come from and outputs go: folders of this machine, or whatever fsspec opens by its URL."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import socket
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from kinephoto.errors import InputError
+from kinephoto.studio.files import whole
+
+ANSWER_WITHIN_S = 20.0
+"""How long a storage may take for its first answer."""
+
+STAGING = ".kinephoto-batch-"
+"""How the folders begin in which outputs are made, before they take their names."""
+
+_PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs"}
+_Value = TypeVar("_Value")
+
+
+def is_url(path: str) -> bool:
+    """Whether it is of the kind s3://bucket/name."""
+    return "://" in path
+
+
+def opened(url: str) -> tuple[Any, str]:
+    """The file system of a URL, and the path within it.
+
+    Raises:
+        InputError: no such kind, or its package is not installed.
+    """
+    import fsspec
+
+    kind = url.partition("://")[0]
+    try:
+        return fsspec.core.url_to_fs(url)
+    except ImportError:
+        package = _PACKAGES.get(kind, f"fsspec's package for {kind}://")
+        raise InputError(f"{url} needs {package}: pip install {package}") from None
+    except ValueError as error:
+        raise InputError(f"{url} can't be opened: {error}.") from None
+
+
+@contextmanager
+def fetched(path: str) -> Iterator[Path]:
+    """A file of this machine with the input's bytes; what is fetched for it goes when the block ends.
+
+    Raises:
+        InputError: there is no such file, or its storage doesn't give it.
+    """
+    if not is_url(path):
+        if not Path(path).is_file():
+            raise InputError(f"There is no photo {path}.")
+        yield Path(path)
+        return
+    files, inside = opened(path)
+    with tempfile.TemporaryDirectory(prefix="kinephoto-") as folder:
+        kept = Path(folder) / Path(inside).name
+        try:
+            files.get_file(inside, str(kept))
+        except FileNotFoundError:
+            raise InputError(f"There is no photo {path}.") from None
+        except Exception as error:  # each storage has its own
+            raise InputError(f"{path} can't be fetched: {_first_line(error)}.") from error
+        yield kept
+
+
+def hash_of(file: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with file.open("rb") as source:
+        while block := source.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+class Target:
+    """The folder into which a batch writes; every file appears in it whole or not at all.
+
+    Args:
+        url: a folder, made if need be, or a URL.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._files: Any = None
+        self._root = os.path.realpath(url)
+        if is_url(url):
+            self._files, self._root = opened(url)
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder, if it is one of this machine."""
+        return Path(self._root) if self._files is None else None
+
+    def check(self) -> None:
+        """Refuse a place that can't be written to, or doesn't answer.
+
+        Raises:
+            InputError: that, in one sentence.
+        """
+        if self._files is None:
+            try:
+                Path(self._root).mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise InputError(f"The folder {self.url} can't be made: {error.strerror}.") from None
+            if not os.access(self._root, os.W_OK | os.X_OK):
+                raise InputError(f"The folder {self.url} may not be written to; name another.")
+            self._sweep()
+            return
+        probe = f"{self._root}/.kinephoto-probe"
+
+        def tried() -> None:
+            self._files.makedirs(self._root, exist_ok=True)
+            self._files.pipe_file(probe, b"kinephoto")
+            self._files.rm_file(probe)
+
+        _within(ANSWER_WITHIN_S, tried, f"{self.url} can't be written to")
+
+    def exists(self, name: str) -> bool:
+        """Whether there is such a file."""
+        if self._files is None:
+            return (Path(self._root) / name).exists()
+        return bool(self._files.exists(f"{self._root}/{name}"))
+
+    def read(self, name: str) -> bytes | None:
+        """A file's bytes; None if there is none."""
+        if not self.exists(name):
+            return None
+        if self._files is None:
+            return (Path(self._root) / name).read_bytes()
+        return bytes(self._files.cat_file(f"{self._root}/{name}"))
+
+    def get(self, name: str, file: Path) -> None:
+        """Copy a file, if there is one, to this machine."""
+        if self._files is not None and self.exists(name):
+            self._files.get_file(f"{self._root}/{name}", str(file))
+
+    def put(self, file: Path, name: str) -> None:
+        """Let a finished file appear under that name.
+
+        Raises:
+            InputError: the disk is full, or the storage refuses.
+        """
+        if self._files is None:
+            place = Path(self._root) / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with whole(place) as part:
+                shutil.copyfile(file, part)
+            return
+        try:
+            self._files.put_file(str(file), f"{self._root}/{name}")
+        except Exception as error:  # each storage has its own
+            raise InputError(f"{self.url}/{name} can't be written: {_first_line(error)}.") from error
+
+    def take(self, folder: Path, names: list[str]) -> None:
+        """Let a photo's finished files, which lie in its staging folder, appear under their names."""
+        for name in names:
+            file = folder / name
+            if self._files is None:
+                place = Path(self._root) / name
+                place.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(file, place)  # one step: staging is on the same disk
+            else:
+                self.put(file, name)
+
+    @contextmanager
+    def staging(self) -> Iterator[Path]:
+        """An empty folder for the files of one photo, on the disk of the outputs where that is here."""
+        if self._files is not None:
+            with tempfile.TemporaryDirectory(prefix="kinephoto-") as folder:
+                yield Path(folder)
+            return
+        home = Path(self._root) / f"{STAGING}{socket.gethostname()}-{os.getpid()}"
+        home.mkdir(exist_ok=True)
+        try:
+            yield home
+        finally:
+            shutil.rmtree(home, ignore_errors=True)
+
+    def _sweep(self) -> None:
+        """Remove what workers of this machine left that were killed outright."""
+        before = f"{STAGING}{socket.gethostname()}-"
+        for folder in Path(self._root).glob(f"{STAGING}*"):
+            number = folder.name.removeprefix(before)
+            if number.isdigit() and not _is_alive(int(number)):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_alive(process: int) -> bool:
+    if os.name != "posix":
+        return True  # asking there would end it
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _within(seconds: float, work: Callable[[], _Value], what: str) -> _Value:
+    """The work's result, or one sentence if it fails or takes too long."""
+    found: list[_Value] = []
+    failed: list[Exception] = []
+
+    def run() -> None:
+        try:
+            found.append(work())
+        except Exception as error:  # told below, in the caller's thread
+            failed.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if found:
+        return found[0]
+    why = _first_line(failed[0]) if failed else f"there is no answer within {seconds:g} s"
+    raise InputError(f"{what}: {why}.")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -1,0 +1,331 @@
+"""A batch loses nothing: what is done stays done, what fails is told, and whoever works makes the same bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+import pytest
+from PIL import Image
+
+from kinephoto.errors import InputError
+from kinephoto.studio import batch_worker
+from kinephoto.studio.batch import Machine, Tally, run
+from kinephoto.studio.batch_inputs import Row
+from kinephoto.studio.batch_ledger import COLUMNS, Index, write_table
+from kinephoto.studio.batch_plan import Extras, Plan, plan_of
+from kinephoto.studio.batch_pool import surviving, usual_workers
+from kinephoto.studio.outpaint_settings import OutAnimateSettings
+
+HERE = Machine(workers=0)
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def photos(tmp_path: Path, example_photos: list[Path]) -> Path:
+    """A folder with four photos of 64×48 px, one of them in a folder of its own."""
+    folder = tmp_path / "photos"
+    (folder / "sub").mkdir(parents=True)
+    for number, file in enumerate(example_photos[:4]):
+        with Image.open(file) as picture:
+            small = picture.convert("RGB").resize((64, 48))
+        small.save(folder / ("sub" if number == 3 else ".") / f"{'abcd'[number]}.png")
+    return folder
+
+
+@pytest.fixture
+def depth(tmp_path: Path) -> Path:
+    values = np.full((48, 64), 20, np.uint8)
+    values[12:40, 20:48] = 255
+    Image.fromarray(values).save(tmp_path / "near.png")
+    return tmp_path / "near.png"
+
+
+@pytest.fixture
+def plan(tmp_path: Path, depth: Path) -> Callable[..., Plan]:
+    """A plan for cheap outputs: depth maps from a file, unless another verb is asked for."""
+
+    def made(verb: str = "depth", target: object = tmp_path / "out", **more: Any) -> Plan:
+        settings = {"depth": str(depth), "painter": "opencv:telea", "seconds": 0.2, "amount": "0.05"}
+        chosen = OutAnimateSettings(**settings | more.pop("settings", {}))
+        return plan_of(verb, str(target), chosen, **more)
+
+    return made
+
+
+def last(work: Any) -> Tally:
+    tallies = list(work)
+    assert tallies[0].finished == 0 and [tally.finished for tally in tallies] == list(range(len(tallies)))
+    return tallies[-1]
+
+
+def counts(tally: Tally) -> tuple[int, int, int]:
+    return tally.done, tally.skipped, tally.failed
+
+
+def bytes_of(folder: Path) -> dict[str, str]:
+    """The outputs by name, hidden files included, but not the files that tell of the batch."""
+    told = {"results.jsonl", "failures.jsonl", "results.parquet", "batch.json"}
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name not in told
+    }
+
+
+def lines(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def test_films_come_with_all_that_is_asked_for_and_are_those_that_animate_makes(
+    photos: Path, plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    from kinephoto.studio.outputs import Outputs
+    from kinephoto.studio.produce import animate, read
+
+    chosen = plan("animate", extras=Extras(depth="png", scenes=("glb",), report=True))
+    manifest = photos / "two.jsonl"
+    manifest.write_text(
+        '{"path": "a.png", "seed": 7}\n{"path": "b.png", "output": "x/y", "settings": {"fps": 30}}\n'
+    )
+    assert counts(last(run([str(manifest)], chosen, HERE))) == (2, 0, 0)
+    names = {f"{name}{end}" for name in ("a", "x/y") for end in (".mp4", "_depth.png", ".glb", ".json")}
+    assert set(bytes_of(tmp_path / "out")) == names
+    assert json.loads((tmp_path / "out" / "x" / "y.json").read_text())["video"]["path"] == "x/y.mp4"
+    first, second = lines(tmp_path / "out" / "results.jsonl")
+    assert (first["seed"], second["seed"]) == (7, 0) and first["painter"] == "opencv:telea"
+    assert first["input_sha256"] == hashlib.sha256((photos / "a.png").read_bytes()).hexdigest()
+    assert 0 < first["invented_mean"] <= first["invented_most"] and first["versions"]["kinephoto"]
+    settings = chosen.settings_for({"seed": 7})
+    animate(read(photos / "a.png", settings), Outputs(tmp_path / "alone.mp4"), settings)
+    assert (tmp_path / "alone.mp4").read_bytes() == (tmp_path / "out" / "a.mp4").read_bytes()
+
+
+def test_a_second_run_skips_a_changed_photo_is_refused_and_update_renews_it_alone(
+    photos: Path, plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert counts(last(run([str(photos)], plan(), HERE, recursive=True))) == (4, 0, 0)
+    before = bytes_of(out)
+    assert set(before) == {"a.png", "b.png", "c.png", "sub/d.png"}
+    assert counts(last(run([str(photos)], plan(), HERE, recursive=True))) == (0, 4, 0)
+    (out / "c.png").unlink()
+    assert counts(last(run([str(photos)], plan(), HERE, recursive=True))) == (1, 3, 0)
+    assert bytes_of(out) == before
+    Image.new("RGB", (64, 48), "red").save(photos / "b.png")
+    tally = last(run([str(photos)], plan(), HERE, recursive=True))
+    assert counts(tally) == (0, 3, 1)
+    (failure,) = lines(out / "failures.jsonl")
+    assert failure["error"] == "The photo has changed since b.png was made; --update makes it anew."
+    assert counts(last(run([str(photos)], plan(renew=True), HERE, recursive=True))) == (1, 3, 0)
+    assert lines(out / "failures.jsonl") == []
+    assert [row["output"] for row in lines(out / "results.jsonl")] == sorted(before)
+
+
+def test_an_old_folder_with_other_settings_is_refused_unless_its_outputs_are_to_be_renewed(
+    photos: Path, plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    last(run([str(photos)], plan(), HERE))
+    before = bytes_of(tmp_path / "out")
+    flat = {"depth_range": 0.5}
+    with pytest.raises(InputError, match=r"other settings \(depth_range: 0.06, now 0.5\); --update makes"):
+        last(run([str(photos)], plan(settings=flat), HERE))
+    assert bytes_of(tmp_path / "out") == before
+    threads = {"threads": 2, "offline": True, "max_megapixels": 9.0}
+    assert counts(last(run([str(photos)], plan(settings=threads), HERE))) == (0, 3, 0)
+    assert counts(last(run([str(photos)], plan(settings=flat, renew=True), HERE))) == (3, 0, 0)
+    assert counts(last(run([str(photos)], plan(), HERE, anew=True))) == (3, 0, 0)
+
+
+def test_what_fails_is_told_and_the_others_are_done(
+    photos: Path, plan: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (photos / "b.png").write_bytes(b"no picture")
+    (photos / "list.txt").write_text("a.png\nb.png\ngone.png\nc.png\n# nothing\n\nsub/d.png\n")
+    make = batch_worker._write_depth
+
+    def breaking(file: Path, *rest: Any) -> dict[str, Any]:
+        if file.name == "c.png":
+            raise MemoryError
+        if file.name == "d.png":
+            raise ZeroDivisionError("what was not foreseen")
+        return make(file, *rest)
+
+    monkeypatch.setattr(batch_worker, "_write_depth", breaking)
+    tally = last(run([str(photos / "list.txt")], plan(), HERE))
+    assert counts(tally) == (1, 0, 4)
+    said = {Path(row["path"]).name: row["error"] for row in lines(tmp_path / "out" / "failures.jsonl")}
+    assert "b.png is not a picture" in said["b.png"] and said["gone.png"].startswith("There is no photo ")
+    assert "not enough memory" in said["c.png"] and "a fault of kinephoto" in said["d.png"]
+    assert set(bytes_of(tmp_path / "out")) == {"a.png"}
+    with pytest.raises(InputError, match="b.png: .* is not a picture"):
+        last(run([str(photos / "list.txt")], plan(), HERE, stop_at_error=True))
+
+
+def test_a_full_disk_ends_the_batch_with_one_sentence_and_it_can_go_on(
+    photos: Path, plan: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import errno
+
+    take = batch_worker.Target.take
+
+    def full(target: Any, folder: Path, names: list[str]) -> None:
+        if names == ["b.png"]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        take(target, folder, names)
+
+    with monkeypatch.context() as context:
+        context.setattr(batch_worker.Target, "take", full)
+        with pytest.raises(InputError, match="No space left on device.*The batch stopped"):
+            last(run([str(photos)], plan(), HERE))
+    assert set(bytes_of(tmp_path / "out")) == {"a.png"}
+    assert counts(last(run([str(photos)], plan(), HERE))) == (2, 1, 0)
+
+
+def test_a_line_that_was_cut_off_by_a_kill_counts_as_not_done(
+    photos: Path, plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    last(run([str(photos)], plan(), HERE))
+    results, before = tmp_path / "out" / "results.jsonl", bytes_of(tmp_path / "out")
+    results.write_bytes(results.read_bytes()[:-30])
+    left = (
+        tmp_path / "out" / f".kinephoto-batch-{os.uname().nodename}-{2**22 + 1}"
+    )  # no process has this number
+    left.mkdir()
+    (left / "half.png").write_bytes(b"half")
+    assert counts(last(run([str(photos)], plan(), HERE))) == (1, 2, 0)
+    assert bytes_of(tmp_path / "out") == before and len(lines(results)) == 3
+
+
+def test_outputs_and_photos_may_lie_in_any_storage(photos: Path, plan: Callable[..., Plan]) -> None:
+    memory = fsspec.filesystem("memory")
+    memory.pipe_file("/in/sub/a.png", (photos / "a.png").read_bytes())
+    memory.pipe_file("/in/b.png", (photos / "b.png").read_bytes())
+    memory.pipe_file("/in/list.csv", b"path,output,seed\nsub/a.png,,\nb.png,other,3\n")
+    chosen = plan(target="memory://out")
+    assert counts(last(run(["memory://in"], chosen, HERE, recursive=True))) == (2, 0, 0)
+    assert counts(last(run(["memory://in/*.png"], chosen, HERE))) == (0, 1, 0)
+    assert counts(last(run(["memory://in/list.csv"], chosen, HERE))) == (2, 0, 0)
+    assert memory.exists("/out/sub/a.png") and memory.exists("/out/a.png") and memory.exists("/out/other.png")
+    rows = [json.loads(line) for line in memory.cat_file("/out/results.jsonl").splitlines()]
+    assert [row["output"] for row in rows] == ["a.png", "b.png", "other.png", "sub/a.png"]
+    assert rows[0]["path"] == "memory://in/sub/a.png"
+    memory.rm("/out", recursive=True)
+    memory.rm("/in", recursive=True)
+
+
+def test_processes_make_the_same_bytes_as_this_one(
+    photos: Path, plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    last(run([str(photos)], plan("animate"), HERE))
+    assert counts(last(run([str(photos)], plan("animate", tmp_path / "two"), Machine(workers=1)))) == (
+        3,
+        0,
+        0,
+    )
+    assert bytes_of(tmp_path / "two") == bytes_of(tmp_path / "out")
+
+
+FATES = """
+import os, pathlib, time
+
+def start():
+    pass
+
+def work(row):
+    once = pathlib.Path(row["path"])
+    if row["output"] == "deadly" or row["output"] == "unlucky" and not once.exists():
+        once.touch()
+        os._exit(9)
+    time.sleep(0.01)
+    return {"output": row["output"], "status": "done"}
+"""
+
+
+@pytest.fixture
+def fates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A module that other processes can import, too: work at which a process dies always, once or never."""
+    (tmp_path / "fates_of_workers.py").write_text(FATES)
+    monkeypatch.syspath_prepend(tmp_path)
+    return importlib.import_module("fates_of_workers")
+
+
+def test_a_worker_that_dies_takes_only_its_own_photo_with_it(tmp_path: Path, fates: Any) -> None:
+    names = ["a", "b", "deadly", "c", "unlucky", "d", "e"]
+    rows = ({"output": name, "path": str(tmp_path / "once")} for name in names)
+    found = list(surviving(rows, fates.start, (), fates.work, 2))
+    assert sorted(row["output"] for row in found) == sorted(names)
+    failed = [row for row in found if row["status"] == "failed"]
+    assert [row["output"] for row in failed] == ["deadly"] and "ended by the system" in failed[0]["error"]
+
+
+def test_rows_wait_their_turn_outside_of_memory(fates: Any) -> None:
+    taken = 0
+
+    def rows() -> Any:
+        nonlocal taken
+        for taken in range(1, 1001):
+            yield {"output": f"{taken}", "path": ""}
+
+    for count, _ in enumerate(surviving(rows(), fates.start, (), fates.work, 1), 1):
+        assert taken - count <= 3
+        if count == 20:
+            break
+
+
+def test_two_outputs_of_one_name_are_refused_before_the_start(tmp_path: Path) -> None:
+    index = Index(tmp_path / "index")
+    rows = [Row("sea/beach.jpg", "beach"), Row("Beach.HEIC", "Beach")]
+    with pytest.raises(
+        InputError, match="sea/beach.jpg and Beach.HEIC would both become Beach.mp4; give each"
+    ):
+        index.add(iter(rows), "mp4")
+    index.close()
+
+
+def test_the_table_holds_what_the_lines_hold(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    rows = [
+        {"output": f"{i}.mp4", "outputs": [f"{i}.mp4"], "seed": i, "hole_share": 0.5} for i in range(2100)
+    ]
+    assert write_table((json.dumps(row) for row in rows), tmp_path / "t.parquet")
+    table = parquet.read_table(tmp_path / "t.parquet")
+    assert table.num_rows == 2100 and table.column_names == list(COLUMNS)
+    assert table["seed"].to_pylist() == list(range(2100)) and table["depth"].null_count == 2100
+    assert json.loads(table["outputs"][7].as_py()) == ["7.mp4"]
+
+
+def test_a_tally_tells_pace_and_what_is_left() -> None:
+    tally = Tally(total=30, done=4, skipped=10, failed=1, seconds=10.0)
+    assert (tally.finished, tally.photos_per_s, tally.left_s) == (15, 0.5, 30.0)
+    assert Tally(total=3).left_s is None
+
+
+def test_a_key_tells_apart_what_makes_another_picture_and_nothing_else(plan: Callable[..., Plan]) -> None:
+    chosen = plan("animate")
+
+    def key(other: Plan, **own: Any) -> str:
+        return other.key_of(other.settings_for(own))
+
+    assert key(chosen) == key(chosen, threads=3) == key(replace(chosen, target="elsewhere", renew=True))
+    others = [key(chosen, seed=1), key(chosen, prompt="a cup"), key(plan("animate", ending="webm"))]
+    others += [key(plan("animate", extras=Extras(depth="png"))), key(plan("out-animate")), key(chosen)]
+    assert len(set(others)) == len(others)
+
+
+def test_workers_fit_into_cores_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    from kinephoto.studio import batch_pool
+
+    monkeypatch.setattr(batch_pool, "usable_cores", lambda: 8)
+    monkeypatch.setattr(batch_pool, "usable_memory_bytes", lambda: 3_500_000_000)
+    assert usual_workers() == usual_workers("cpu") == 3 and usual_workers("cuda") == 1
+    monkeypatch.setattr(batch_pool, "usable_memory_bytes", lambda: 1000)
+    assert usual_workers() == 1

@@ -1,0 +1,99 @@
+"""What a batch takes: files, folders, patterns and manifests, and what it doesn't take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kinephoto.errors import InputError
+from kinephoto.studio.batch_inputs import Row, rows_of
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Names without content: nobody opens the photos here."""
+    monkeypatch.chdir(tmp_path)
+    for name in (
+        "sea/b.JPG",
+        "sea/a.heic",
+        "sea/a_depth.png",
+        "sea/.hidden.png",
+        "sea/notes.md",
+        "sea/deep/c.webp",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+def outputs(*inputs: str, recursive: bool = False) -> list[str]:
+    return [row.output for row in rows_of(inputs, recursive)]
+
+
+def test_folders_give_their_photos_by_name_and_only_photos(folder: Path) -> None:
+    assert list(rows_of(["sea"])) == [Row("sea/a.heic", "a"), Row("sea/b.JPG", "b")]
+    assert outputs("sea", recursive=True) == ["a", "b", "deep/c"]
+
+
+def test_patterns_and_single_photos_are_named_for_themselves(folder: Path) -> None:
+    assert outputs("sea/*") == ["a", "b"]
+    assert outputs("sea/**/*.webp", recursive=True) == ["c"]
+    assert outputs("sea/b.JPG", "sea/deep") == ["b", "c"]
+
+
+def test_manifests_name_photos_outputs_and_settings(folder: Path) -> None:
+    (folder / "m.csv").write_text(
+        'path,output,prompt,seed,settings\nsea/b.JPG,,"the sea, blue",3,"{""path"": ""circle""}"\n'
+        "sea/a.heic,x/y,,,\n"
+    )
+    assert list(rows_of([str(folder / "m.csv")])) == [
+        Row(f"{folder}/sea/b.JPG", "b", {"path": "circle", "prompt": "the sea, blue", "seed": 3}),
+        Row(f"{folder}/sea/a.heic", "x/y"),
+    ]
+    (folder / "m.jsonl").write_text('{"path": "s3://x/a.jpg", "settings": {"fps": 12}, "seed": null}\n\n')
+    assert list(rows_of(["m.jsonl"])) == [Row("s3://x/a.jpg", "a", {"fps": 12})]
+    (folder / "m.txt").write_text("# two\nsea/b.JPG\n\n/elsewhere/gone.png\n")
+    assert outputs("m.txt") == ["b", "gone"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("m.csv", "path,sed\na.png,1\n", "has the column 'sed'; the columns are path, output, prompt"),
+        ("m.csv", "output\na\n", "has no column path"),
+        ("m.csv", "path,seed\na.png\n", "line 2 has not as many cells"),
+        ("m.csv", "path,seed\na.png,-1\n", "the seed '-1'; it must be a whole number"),
+        ("m.csv", "path,output\na.png,../b\n", "'../b'; it must be a name within the folder"),
+        ("m.csv", "path,output\na.png,/b\n", "'/b'; it must be a name within the folder"),
+        ("m.csv", "path,settings\na.png,fast\n", "line 2 has settings that are not JSON"),
+        ("m.jsonl", '{"path": "a.png", "wobble": 1}', "line 1 has the column 'wobble'"),
+        ("m.jsonl", '{"path": "a.png"', "line 1 is not JSON"),
+        ("m.jsonl", "[1]", "line 1 must be an object"),
+        ("m.jsonl", '{"output": "x"}', "has no column path"),
+        ("m.jsonl", '{"path": ""}', "line 1 names no path"),
+        ("m.jsonl", '{"path": "a.png", "settings": [1]}', "settings that are not an object"),
+        ("m.txt", "", "m.txt holds no photos"),
+    ],
+)
+def test_manifests_that_can_not_be_meant_are_refused(name: str, text: str, says: str, folder: Path) -> None:
+    (folder / name).write_text(text)
+    with pytest.raises(InputError, match=r".+") as refused:
+        list(rows_of([name]))
+    assert says in str(refused.value) and "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("gone.jpg", "There is no photo, folder or manifest gone.jpg."),
+        ("gone.csv", "There is no manifest gone.csv."),
+        ("sky/*.jpg", "sky/*.jpg holds no photos"),
+        ("memory://nowhere", "There is no photo, folder or manifest memory://nowhere."),
+        ("wobble://x", "wobble://x can't be opened"),
+    ],
+)
+def test_what_is_named_must_be_there(source: str, says: str, folder: Path) -> None:
+    with pytest.raises(InputError) as refused:
+        list(rows_of([source]))
+    assert says in str(refused.value)
