@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -68,7 +69,7 @@ def results(run: ViewRun, records: Records, failures: Iterable[ViewFailure]) -> 
     ordered = sorted(records, key=lambda record: (record["pair"]["scene"], *_places(record)))
     return {
         "protocol": run.protocol.model_dump(mode="json"),
-        "depth": run.depth,
+        "depth": Path(run.depth).name if Path(run.depth).exists() else run.depth,
         "edges": run.edges,
         "seeds": list(run.seeds),
         "weights": weights_hashes(),
