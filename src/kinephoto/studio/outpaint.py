@@ -93,7 +93,9 @@ def placed(
     if not 0.01 <= scale <= 100:
         raise InputError(f"The scale is {scale:g}; it must be from 0.01 to 100.")
     if max(part.alpha.shape) * scale > MOST_OF_SIDES * max(hw):
-        raise InputError("The object would be far larger than the scene; choose a smaller scale.")
+        raise InputError(
+            f"Enlarged {scale:g} times, the object covers the whole scene or is a blur; choose a smaller scale."
+        )
     if scale != 1:
         part = _resized(part, scale)
     height, width = part.alpha.shape
