@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from kinephoto.app import cli
+
 RUN = "import sys; from kinephoto.app.cli import main; sys.argv[0] = 'kinephoto'; main()"
 Call = Callable[..., subprocess.CompletedProcess]
 
@@ -45,3 +47,17 @@ def small_depth(tmp_path: Path) -> Path:
     place = tmp_path / "depth.png"
     Image.fromarray(values).save(place)
     return place
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path: Path) -> Callable[..., tuple[int, str]]:
+    """A command line in this process: its exit code and what it said on standard error."""
+
+    def call(*words: object) -> tuple[int, str]:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr("sys.argv", ["kinephoto", *(str(word) for word in words)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return int(ended.value.code or 0), capsys.readouterr().err
+
+    return call

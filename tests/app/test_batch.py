@@ -20,20 +20,6 @@ Run = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """A command line in this process: its exit code and what it said on standard error."""
-
-    def call(*words: object) -> tuple[int, str]:
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr("sys.argv", ["kinephoto", *(str(word) for word in words)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return int(ended.value.code or 0), capsys.readouterr().err
-
-    return call
-
-
-@pytest.fixture
 def photos(small_photo: Path, small_depth: Path) -> Path:
     """Two photos and a file that is none, in a folder where the command runs."""
     folder = small_photo.parent / "photos"

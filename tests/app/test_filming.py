@@ -21,20 +21,6 @@ Run = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, tmp_path: Path) -> Run:
-    """A command line in this process: its exit code and what it said on standard error."""
-
-    def call(*words: object) -> tuple[int, str]:
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr("sys.argv", ["kinephoto", *(str(word) for word in words)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return int(ended.value.code or 0), capsys.readouterr().err
-
-    return call
-
-
-@pytest.fixture
 def cup(tmp_path: Path, repository: Path) -> Path:
     """A picture with transparent parts, 96×64 px, in the folder where the command runs."""
     with Image.open(repository / "examples" / "coffee.jpg") as picture:

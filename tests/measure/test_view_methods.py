@@ -28,7 +28,7 @@ from kinephoto.measure.methods.view_methods import (
 from kinephoto.measure.metrics import psnr
 from kinephoto.measure.scenes import PosedCamera, Scene
 from kinephoto.measure.view_case import ViewCase, ViewPair
-from kinephoto.measure.view_warp import default_warp, warped
+from kinephoto.measure.view_warp import StretchedPose, default_warp, warped
 from kinephoto.painter import get_painter
 
 HW = (40, 56)
@@ -181,7 +181,7 @@ def test_the_camera_travels_straight_and_arrives():
 
 def test_an_inverse_of_a_stretched_pose_goes_back():
     R = torch.from_numpy(camera((0, 0, 0), yaw=0.4).R) @ torch.diag(torch.tensor([1.0, 1.7, 1.0]).double())
-    pose = film_modes.StretchedPose(R, torch.tensor([1.0, 2.0, 3.0]))
+    pose = StretchedPose(R, torch.tensor([1.0, 2.0, 3.0]))
     there_and_back = pose.inverse() @ pose
     np.testing.assert_allclose(there_and_back.R.numpy(), np.eye(3), atol=1e-12)
     np.testing.assert_allclose(there_and_back.t.numpy(), 0, atol=1e-12)

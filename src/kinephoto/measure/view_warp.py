@@ -48,19 +48,44 @@ def warped(rgb: Tensor, disparity: Tensor, source: PosedCamera, target: PosedCam
         rgb: [3, H, W].
         disparity: [H, W] > 0, the scene's units.
     """
+    layer, unit = lifted(rgb, disparity, source)
+    return warp(layer, *standpoint(source, target, layer.camera.hw, unit))
+
+
+def lifted(rgb: Tensor, disparity: Tensor, source: PosedCamera) -> tuple[Layer, float]:
+    """The picture as a layer, and how many of the renderer's units a unit of the scene has.
+
+    The renderer's near plane is made for scenes whose nearest things are at z = 1.
+    """
     height, width = disparity.shape
-    hw = (height, width)
-    # The renderer's near plane is made for scenes whose nearest things are at z = 1.
     unit = float(torch.quantile(disparity.flatten()[::7], 0.99))
-    source_camera, source_stretch = square_camera(source, hw)
-    target_camera, target_stretch = square_camera(target, hw)
+    camera, _ = square_camera(source, (height, width))
+    everywhere = torch.ones(height, width, dtype=torch.bool)
+    return Layer(rgb, disparity / unit, everywhere, camera, Pose.identity()), unit
+
+
+def standpoint(
+    source: PosedCamera, target: PosedCamera, hw: tuple[int, int], unit: float
+) -> tuple[Camera, StretchedPose]:
+    """The target's camera with square pixels, and its pose target_from_source among ``lifted`` layers."""
+    _, source_stretch = square_camera(source, hw)
+    camera, stretch = square_camera(target, hw)
     rotation = target.R @ source.R.T
     shift = (target.t - rotation @ source.t) * unit
-    stretched = target_stretch @ rotation @ np.linalg.inv(source_stretch)
-    pose = Pose(torch.from_numpy(stretched), torch.from_numpy(target_stretch @ shift))
-    everywhere = torch.ones(hw, dtype=torch.bool)
-    layer = Layer(rgb, disparity / unit, everywhere, source_camera, Pose.identity())
-    return warp(layer, target_camera, pose)
+    stretched = stretch @ rotation @ np.linalg.inv(source_stretch)
+    return camera, StretchedPose(torch.from_numpy(stretched), torch.from_numpy(stretch @ shift))
+
+
+class StretchedPose(Pose):
+    """A pose between scenes that were stretched so that squashed pictures have square pixels.
+
+    Its R is no rotation, so its inverse is not the transposed.
+    """
+
+    def inverse(self) -> Pose:
+        """``source_from_target``."""
+        back = torch.linalg.inv(self.R)
+        return StretchedPose(back, -(back @ self.t))
 
 
 def square_camera(camera: PosedCamera, hw: tuple[int, int]) -> tuple[Camera, np.ndarray]:

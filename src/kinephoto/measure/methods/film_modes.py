@@ -10,35 +10,20 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from kinephoto.measure.scenes import PosedCamera
 from kinephoto.measure.view_case import ViewCase, ViewMethod
-from kinephoto.measure.view_warp import square_camera
+from kinephoto.measure.view_warp import lifted, standpoint
 from kinephoto.painter.door import Painter
-from kinephoto.scene.camera import Pose
 from kinephoto.scene.fit import Trajectory
 from kinephoto.scene.path import Path, Rig
 from kinephoto.scene.path import View as Standpoint
-from kinephoto.scene.values import Layer
 from kinephoto.scene.world import World
 from kinephoto.studio import animate
 
 FPS = 24.0
 """Frames are counted, not timed; a film asks for a rate."""
-
-
-class StretchedPose(Pose):
-    """A pose between scenes that were stretched so that squashed pictures have square pixels.
-
-    Its R is no rotation, so its inverse is not the transposed.
-    """
-
-    def inverse(self) -> Pose:
-        """``source_from_target``."""
-        back = torch.linalg.inv(self.R)
-        return StretchedPose(back, -(back @ self.t))
 
 
 def between(source: PosedCamera, target: PosedCamera, share: float) -> PosedCamera:
@@ -72,25 +57,15 @@ def frame_count(case: ViewCase) -> int:
 
 def travel(case: ViewCase) -> World:
     """The source as a photo's layer and the way to the target as its path; nothing is painted yet."""
-    height, width = case.disparity.shape
-    hw = (height, width)
-    # As W has it: the renderer's near plane is made for scenes whose nearest things are at z = 1.
-    unit = float(torch.quantile(case.disparity.flatten()[::7], 0.99))
-    camera, source_stretch = square_camera(case.source_camera, hw)
-    source = case.source_camera
+    layer, unit = lifted(case.source, case.disparity, case.source_camera)
+    hw = layer.camera.hw
 
     def move(time: float, rig: Rig) -> Standpoint:
-        here = between(source, case.target_camera, time)
-        view_camera, stretch = square_camera(here, hw)
-        rotation = here.R @ source.R.T
-        shift = (here.t - rotation @ source.t) * unit
-        stretched = stretch @ rotation @ np.linalg.inv(source_stretch)
-        return view_camera, StretchedPose(torch.from_numpy(stretched), torch.from_numpy(stretch @ shift))
+        here = between(case.source_camera, case.target_camera, time)
+        return standpoint(case.source_camera, here, hw, unit)
 
-    everywhere = torch.ones(hw, dtype=torch.bool)
-    layer = Layer(case.source, case.disparity / unit, everywhere, camera, Pose.identity())
     path = Path(f"to {case.pair.name}", move, closed=False, ease="linear")
-    rig = Rig(camera, 0.0, (width / 2, height / 2), 1.0)
+    rig = Rig(layer.camera, 0.0, (hw[1] / 2, hw[0] / 2), 1.0)
     return World((layer,), Trajectory(path, rig, 0.0, 0.0))
 
 
