@@ -13,7 +13,7 @@ from kinephoto.learn.photos import Skipped
 from kinephoto.measure.depth import DepthScore
 from kinephoto.measure.depth_run import Finished
 from kinephoto.measure.inpainting import mean_of
-from kinephoto.measure.report import markdown_table
+from kinephoto.measure.report import half_interval, markdown_table
 
 # The paper's clips apart: a teacher may have seen the other scenes.
 PARTS = {
@@ -71,16 +71,11 @@ def _of_part(scores: Sequence[DepthScore]) -> dict[str, Any]:
 
 def with_interval(values: Iterable[float]) -> dict[str, Any]:
     """Mean, median, and the mean's 95 % interval by Student's t; values that are not finite are left out."""
-    from scipy.stats import t
-
     kept = np.array([value for value in values if np.isfinite(value)])
     nothing = float("nan")
     if not len(kept):
         return {"mean": nothing, "median": nothing, "ci95": [nothing] * 2}
-    half = nothing
-    if len(kept) > 1:
-        half = float(t.ppf(0.975, len(kept) - 1) * kept.std(ddof=1) / np.sqrt(len(kept)))
-    mean = float(kept.mean())
+    half, mean = half_interval(kept), float(kept.mean())
     return {"mean": mean, "median": float(np.median(kept)), "ci95": [mean - half, mean + half]}
 
 

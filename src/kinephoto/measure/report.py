@@ -14,6 +14,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from kinephoto.scene.machine import usable_cores
 
 PACKAGES = (
@@ -46,6 +48,15 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def half_interval(values: np.ndarray) -> float:
+    """Half the width of the 95 % interval of a mean, by Student's t; NaN of a single value."""
+    from scipy.stats import t
+
+    if len(values) < 2:
+        return math.nan
+    return float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
 
 
 def weights_hashes() -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from kinephoto.measure.report import markdown_table, weights_hashes
+from kinephoto.measure.report import half_interval, markdown_table, weights_hashes
 from kinephoto.measure.view_run import ViewRun
 from kinephoto.measure.views import ViewFailure
 
@@ -50,14 +50,9 @@ def summary(records: Records) -> dict[str, dict[str, dict[str, dict[str, Any]]]]
 
 def mean_over_clips(clips: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     """Mean of the clips' means and its 95 % interval."""
-    from scipy.stats import t
-
     means = np.array([np.mean(values) for values in clips.values()])
-    interval = None
-    if len(means) > 1:
-        half = float(t.ppf(0.975, len(means) - 1) * means.std(ddof=1) / np.sqrt(len(means)))
-        interval = [float(means.mean()) - half, float(means.mean()) + half]
-    return {"mean": float(means.mean()), "ci95": interval, "clips": len(means)}
+    mean, half = float(means.mean()), half_interval(means)
+    return {"mean": mean, "ci95": [mean - half, mean + half] if len(means) > 1 else None, "clips": len(means)}
 
 
 def results(run: ViewRun, records: Records, failures: Iterable[ViewFailure]) -> dict[str, Any]:
