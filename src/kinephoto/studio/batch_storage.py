@@ -22,6 +22,7 @@ ANSWER_WITHIN_S = 20.0
 STAGING = ".kinephoto-batch-"
 """How the folders begin in which outputs are made, before they take their names."""
 
+# Storages of objects have no folders to make; making one there would make a bucket of a slip of the pen.
 _PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs"}
 _Value = TypeVar("_Value")
 
@@ -119,7 +120,8 @@ class Target:
         probe = f"{self._root}/.kinephoto-probe"
 
         def tried() -> None:
-            self._files.makedirs(self._root, exist_ok=True)
+            if self.url.partition("://")[0] not in _PACKAGES:
+                self._files.makedirs(self._root, exist_ok=True)
             self._files.pipe_file(probe, b"kinephoto")
             self._files.rm_file(probe)
 
