@@ -44,7 +44,7 @@ def test_a_window_holds_its_hole_and_lies_in_the_picture():
         assert hole[rows, columns].shape == (WINDOW_PX, WINDOW_PX)
 
 
-def test_the_vgg_asks_for_pixels_that_the_alexnet_does_not_see(rgb):
+def test_every_pixel_of_a_window_is_seen(rgb):
     hole = torch.zeros(2, 1, 72, 72)
     hole[..., 30:40, 30:40] = 1
     gradients = []
@@ -56,6 +56,20 @@ def test_the_vgg_asks_for_pixels_that_the_alexnet_does_not_see(rgb):
         assert float(seen) > 0
     alex, vgg = gradients
     assert torch.isfinite(alex).all() and torch.isfinite(vgg).all()
+    assert (alex[:, :, 30:40, 30:40].abs().sum(1) > 0).all() and (vgg[0, :, 30:40, 30:40] != 0).all()
     # Every second picture is looked at by the VGG16.
     assert float(vgg[0].abs().sum()) > 0 == float(vgg[1].abs().sum())
     assert float(alex[1].abs().sum()) > 0
+
+
+def test_the_networks_are_those_that_judge():
+    """Where all stages are compared, one sees what the other does, but for the borders."""
+    from kinephoto.measure.stlpips import StLpips
+
+    draw = torch.Generator().manual_seed(2)
+    wanted = (255 * torch.rand(3, 160, 160, generator=draw)).round() / 255
+    found = wanted.clone()
+    found[:, 70:90, 70:90] = 0.5019608
+    judge, loss = StLpips("alex"), PerceptualLoss("alex")
+    heads = sum(float(head.mean()) for head in judge._heads) / len(judge._heads)
+    assert float(loss(found[None], wanted[None])[0]) * heads == pytest.approx(judge(found, wanted), rel=0.05)

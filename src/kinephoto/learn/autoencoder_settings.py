@@ -34,7 +34,7 @@ class AutoencoderSettings(BaseModel):
     perceptual: float = setting(0.1, "Weight of the perceptual loss by an AlexNet.", "Training", ge=0, le=100)
     perceptual_vgg: float = setting(
         0.0,
-        "Weight of the perceptual loss by a VGG16, which makes a step three times as long.",
+        "Weight of the perceptual loss by a VGG16, which makes a step twice as long.",
         "Training",
         ge=0,
         le=100,

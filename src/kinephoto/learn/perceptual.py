@@ -1,8 +1,9 @@
 """How different two pictures look to a network that knows things: a loss that asks for texture, not only for colour.
 
 The convolutions are those of the wheel ``stlpips-pytorch`` (trained on ImageNet), put together as AlexNet and
-VGG16 have them. The networks by which ``kinephoto evaluate`` judges share their weights, but look at every pixel
-through blurs instead.
+VGG16, with each stride replaced by a blur (Ghildyal & Liu, Shift-tolerant Perceptual Similarity Metric, ECCV
+2022): a network that looks at every fourth pixel lets a grid grow that it doesn't see. ``kinephoto evaluate``
+judges by all stages of the same networks, so its ST-LPIPS is no independent judge of what has learnt from them.
 """
 
 from __future__ import annotations
@@ -24,13 +25,11 @@ WHEEL, FOLDER = "stlpips-pytorch", "stlpips_pytorch/weights/vST0.0"
 
 RGB_MEAN, RGB_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
-ALEX_STRIDE_PX = 4
-
 SEAM_PX = 8
 """How far around a hole the seam is looked at."""
 
 WINDOW_PX = 64
-"""Side of what the VGG16 sees."""
+"""Side of what the networks see."""
 
 Network = Literal["alex", "vgg"]
 
@@ -41,25 +40,26 @@ class Layer:
 
     Attributes:
         name: in the file of weights.
-        stride: in px.
         padding: in px, mirrored.
-        pool: side of the pooling of stride 2 before it; 0: none.
+        pool: side of a pooling before it, after which the picture is halved; 0: none.
+        halves: the picture is halved after it.
         compared: whether its features are.
     """
 
     name: str
-    stride: int = 1
     padding: int = 1
     pool: int = 0
+    halves: bool = False
     compared: bool = True
 
 
 NETWORKS: dict[Network, tuple[Layer, ...]] = {
     "alex": (
-        Layer("slice1.0", stride=4, padding=2),
+        Layer("slice1.0", padding=2, halves=True),
         Layer("slice2.5", padding=2, pool=3),
         Layer("slice3.9", pool=3),
         Layer("slice4.11"),
+        Layer("slice5.13"),
     ),
     "vgg": (
         Layer("slice1.0", compared=False),
@@ -71,12 +71,24 @@ NETWORKS: dict[Network, tuple[Layer, ...]] = {
         Layer("slice3.16"),
     ),
 }
-"""Of AlexNet four convolutions of five, cheap and blind to what lies between every fourth pixel; of VGG16 seven of
-thirteen, which see every pixel and cost twenty times as much."""
+"""All of AlexNet, and of VGG16 seven convolutions of thirteen."""
+
+
+def halved(features: Tensor) -> Tensor:
+    """[N, C, h, w] to [N, C, (h + 3) // 2, (w + 3) // 2], blurred by 1-2-1; the border mirrors two pixels.
+
+    So nothing hangs on which pixels are left.
+    """
+    channels = features.shape[1]
+    line = features.new_tensor([0.25, 0.5, 0.25])
+    kernel = (line[:, None] * line).expand(channels, 1, 3, 3)
+    return F.conv2d(F.pad(features, (2, 2, 2, 2), mode="reflect"), kernel, stride=2, groups=channels)
 
 
 class PerceptualLoss(nn.Module):
-    """Mean squared difference of channel-normalised features, summed over layers (Zhang et al., LPIPS, 2018, Eq. 1).
+    """Squared difference of channel-normalised features, summed over layers (Zhang et al., LPIPS, 2018, Eq. 1).
+
+    Each channel counts as much as people's judgements gave it, the mean over channels and layers being 1.
 
     Args:
         network: of ``NETWORKS``.
@@ -99,12 +111,16 @@ class PerceptualLoss(nn.Module):
                 weight.shape[1],
                 weight.shape[0],
                 weight.shape[2:],
-                layer.stride,
-                layer.padding,
+                padding=layer.padding,
                 padding_mode="reflect",
             )
             convolution.load_state_dict({"weight": weight, "bias": bias})
             self.convolutions.append(convolution)
+        # The layers compared are the leading ones of those that were weighted.
+        compared = sum(layer.compared for layer in self.layers)
+        self._heads = [weights[f"lin{stage}.model.1.weight"] for stage in range(compared)]
+        scale = sum(float(head.mean()) for head in self._heads) / compared
+        self._heads = [head / scale for head in self._heads]
         self.register_buffer("mean", torch.tensor(RGB_MEAN).view(1, 3, 1, 1))
         self.register_buffer("deviation", torch.tensor(RGB_DEVIATION).view(1, 3, 1, 1))
         self.requires_grad_(False)
@@ -120,8 +136,8 @@ class PerceptualLoss(nn.Module):
         with torch.no_grad():
             theirs = self._features(wanted)
         total = found.new_zeros(len(found))
-        for a, b in zip(self._features(found), theirs, strict=True):
-            error = (a - b).square().sum(1, keepdim=True)
+        for a, b, head in zip(self._features(found), theirs, self._heads, strict=True):
+            error = ((a - b).square() * head.to(a)).sum(1, keepdim=True)
             if weight is None:
                 total = total + error.mean((1, 2, 3))
             else:
@@ -134,19 +150,20 @@ class PerceptualLoss(nn.Module):
         found = []
         for layer, convolution in zip(self.layers, self.convolutions, strict=True):
             if layer.pool:
-                x = F.max_pool2d(x, layer.pool, 2)
-            x = F.relu(convolution(x))
+                x = halved(F.max_pool2d(x, layer.pool, 1))
+            x = convolution(x)
+            x = F.relu(halved(x) if layer.halves else x)
             if layer.compared:
                 found.append(x / (x.square().sum(1, keepdim=True) + 1e-8).sqrt())
         return found
 
 
 class Looks:
-    """How different composites look: to an AlexNet everywhere, to a VGG16 in windows at holes.
+    """How different composites look in windows at their holes, to an AlexNet and to a VGG16.
 
     Args:
         alex: weight of the AlexNet.
-        vgg: weight of the VGG16; 0 leaves it out.
+        vgg: weight of the VGG16, which sees every second picture; 0 leaves it out.
     """
 
     def __init__(self, alex: float, vgg: float = 0.0) -> None:
@@ -159,29 +176,26 @@ class Looks:
     ) -> tuple[Tensor, Tensor]:
         """The weighted loss, and the AlexNet's part alone; both scalars.
 
-        The AlexNet looks every fourth pixel; from where on is drawn, or what learns would learn a grid that it
-        doesn't see. The VGG16 sees a window in every second picture, for it costs more than all else.
-
         Args:
             composite: [B, 3, H, W] in [0, 1].
             rgb: the same, the truth.
             hole: [B, 1, H, W], 1 in holes.
             rng: of places to look at.
         """
-        top, left = rng.integers(ALEX_STRIDE_PX, size=2)
         near_hole = F.max_pool2d(hole, 2 * SEAM_PX + 1, 1, SEAM_PX)
-        seen = self.alex(*(x[..., top:, left:] for x in (composite, rgb, near_hole))).mean()
+        parts = hole_windows(hole, [composite, rgb, near_hole], rng)
+        seen = self.alex(*parts).mean()
         loss = self._weights[0] * seen
         if self.vgg is not None:
-            parts = hole_windows(hole[::2], [x[::2] for x in (composite, rgb, near_hole)], rng)
-            loss = loss + self._weights[1] * self.vgg(*parts).mean()
+            loss = loss + self._weights[1] * self.vgg(*(part[::2] for part in parts)).mean()
         return loss, seen.detach()
 
     def judged(self, composite: Tensor, rgb: Tensor, hole: Tensor) -> dict[str, Tensor]:
-        """[B] by each network: the whole crop to the AlexNet, a window at the hole to the VGG16."""
-        found = {"alex": self.alex(composite, rgb)}
+        """[B] by each network, in a window at the hole."""
+        parts = hole_windows(hole, [composite, rgb], np.random.default_rng(0))
+        found = {"alex": self.alex(*parts)}
         if self.vgg is not None:
-            found["vgg"] = self.vgg(*hole_windows(hole, [composite, rgb], np.random.default_rng(0)))
+            found["vgg"] = self.vgg(*parts)
         return found
 
 

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kinephoto.errors import InputError
+from kinephoto.learn.perceptual import halved
 from kinephoto.measure.metrics import to_8bit
 from kinephoto.scene.machine import usable_device
 
@@ -34,14 +35,11 @@ Network = Literal["alex", "vgg"]
 
 
 class Blur(nn.Module):
-    """Halve a feature map after blurring it by 1-2-1, so that nothing hangs on which pixels are left."""
+    """Halve a feature map after blurring it; see ``halved``."""
 
     def forward(self, features: Tensor) -> Tensor:
-        """[N, C, h, w] to [N, C, (h + 3) // 2, (w + 3) // 2]; the border mirrors two pixels."""
-        channels = features.shape[1]
-        line = features.new_tensor([0.25, 0.5, 0.25])
-        kernel = (line[:, None] * line).expand(channels, 1, 3, 3)
-        return F.conv2d(F.pad(features, (2, 2, 2, 2), mode="reflect"), kernel, stride=2, groups=channels)
+        """[N, C, h, w] to [N, C, (h + 3) // 2, (w + 3) // 2]."""
+        return halved(features)
 
 
 def _convolutions(*channels: int, side: int = 3, padding: int = 1) -> list[nn.Module]:
