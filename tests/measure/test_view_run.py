@@ -239,7 +239,7 @@ def test_the_command_measures_a_sample_and_goes_on_where_it_was(tmp_path):
     assert better["psnr"]["mean"] > worse["psnr"]["mean"] + 3
     assert better["st_lpips_alex"]["mean"] < worse["st_lpips_alex"]["mean"]
     assert len(found["weights"]) >= 4 and found["versions"]["torch"] == torch.__version__
-    for name in ("results.md", "results.tex", "index.html", "distance.svg", "clips.svg"):
+    for name in ("results.md", "results.tex", "index.html", "distance.svg", "clips.svg", "time.svg"):
         assert (tmp_path / "out" / name).stat().st_size > 300
     (tmp_path / "pairs.csv").write_text("scene,source,target,name\nplane-a,0,1,t1\nplane-b,0,2,t2\n")
     missing = CliRunner().invoke(app, line)

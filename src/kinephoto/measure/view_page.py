@@ -88,7 +88,11 @@ def _table(found: Mapping[str, Any]) -> str:
 
 
 def _plots(out: Path) -> list[tuple[str, str]]:
-    named = (("distance.svg", "quality against camera distance"), ("clips.svg", "quality of each clip"))
+    named = (
+        ("distance.svg", "quality against camera distance"),
+        ("clips.svg", "quality of each clip"),
+        ("time.svg", "quality against time"),
+    )
     return [(name, alt) for name, alt in named if (out / name).is_file()]
 
 
