@@ -13,6 +13,7 @@ from kinephoto.measure import lpips
 from kinephoto.measure.dists import Dists
 from kinephoto.measure.lpips import Lpips
 from kinephoto.measure.photos import read_rgb
+from kinephoto.measure.weight_files import read_weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -188,7 +189,7 @@ def test_a_file_that_would_run_something_is_not_run(tmp_path):
 
     torch.save({"features.0.weight": Unsafe()}, tmp_path / "unsafe.pth")
     with pytest.raises(InputError, match="unsafe or broken"):
-        lpips.read_weights(tmp_path / "unsafe.pth")
+        read_weights(tmp_path / "unsafe.pth")
     assert not (tmp_path / "ran").exists()
 
 

@@ -17,6 +17,7 @@ from scipy.stats import t as student
 from kinephoto.app.cli import app
 from kinephoto.errors import InputError
 from kinephoto.learn.objects import Outline
+from kinephoto.learn.perceptual import weights_file
 from kinephoto.learn.photos import Skipped
 from kinephoto.measure import prompt_fit
 from kinephoto.measure.distributions import clusters_of, frechet_distance, interval, kinds_score
@@ -28,7 +29,7 @@ from kinephoto.measure.outpainting import MOST_PICTURES, PHOTO, evaluate_outpain
 from kinephoto.measure.outpainting_judges import Judges, Known, taught
 from kinephoto.measure.outpainting_photos import Case, read_collection, read_scene
 from kinephoto.measure.outpainting_report import results, sheet, tables
-from kinephoto.measure.stlpips import Distance, StLpips, weights_file
+from kinephoto.measure.stlpips import Distance, StLpips
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from kinephoto.errors import InputError
-from kinephoto.measure import stlpips
+from kinephoto.learn import perceptual
 from kinephoto.measure.metrics import psnr
 from kinephoto.measure.photos import read_rgb
 from kinephoto.measure.stlpips import StLpips
@@ -85,7 +85,7 @@ def test_without_the_weights_it_says_how_to_get_them(monkeypatch):
     def absent(name):
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr(stlpips, "distribution", absent)
+    monkeypatch.setattr(perceptual, "distribution", absent)
     with pytest.raises(InputError, match="pip install --no-deps stlpips-pytorch==0.0.2"):
         StLpips("alex")
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kinephoto.app.flags import OUTPUT, Quiet
+from kinephoto.app.flags import OUTPUT, Credentials, Quiet, SignWith
 from kinephoto.app.options import with_settings
 from kinephoto.app.show import say
 from kinephoto.studio.outpaint_settings import OutAnimateSettings
@@ -101,22 +100,8 @@ def batch(
     report: Annotated[
         bool, typer.Option("--report", help="Write NAME.json for each film.", rich_help_panel=OUTPUT)
     ] = False,
-    credentials: Annotated[
-        bool,
-        typer.Option(
-            "--credentials",
-            help="Sign with Content Credentials (C2PA), by a certificate for development.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = False,
-    sign_with: Annotated[
-        tuple[Path, Path] | None,
-        typer.Option(
-            metavar="CERT KEY",
-            help="Sign with Content Credentials (C2PA), by your certificates and key, both PEM.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None,
+    credentials: Credentials = False,
+    sign_with: SignWith = None,
     quiet: Quiet = False,
 ) -> None:
     """Do the same with many photos; what is done is skipped when it is called again."""

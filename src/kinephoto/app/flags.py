@@ -14,6 +14,24 @@ OUTPUT = "Output"
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing unless something is wrong.")]
 
 
+Credentials = Annotated[
+    bool,
+    typer.Option(
+        "--credentials",
+        help="Sign with Content Credentials (C2PA), by a certificate for development.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+SignWith = Annotated[
+    tuple[Path, Path] | None,
+    typer.Option(
+        metavar="CERT KEY",
+        help="Sign with Content Credentials (C2PA), by your certificates and key, both PEM.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+
+
 @dataclass(frozen=True)
 class FilmFlags:
     """What a command that films may be asked to write, beside its settings; see ``with_flags``."""
@@ -46,20 +64,6 @@ class FilmFlags:
         Path | None,
         typer.Option(help="Write timings, holes, seeds and versions as JSON.", rich_help_panel=OUTPUT),
     ] = None
-    credentials: Annotated[
-        bool,
-        typer.Option(
-            "--credentials",
-            help="Sign with Content Credentials (C2PA), by a certificate for development.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = False
-    sign_with: Annotated[
-        tuple[Path, Path] | None,
-        typer.Option(
-            metavar="CERT KEY",
-            help="Sign with Content Credentials (C2PA), by your certificates and key, both PEM.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None
+    credentials: Credentials = False
+    sign_with: SignWith = None
     quiet: Quiet = False

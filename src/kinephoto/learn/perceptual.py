@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -22,6 +23,7 @@ from kinephoto.errors import InputError
 from kinephoto.painter.munet import resized
 
 WHEEL, FOLDER = "stlpips-pytorch", "stlpips_pytorch/weights/vST0.0"
+INSTALL = f"pip install --no-deps {WHEEL}==0.0.2"
 
 RGB_MEAN, RGB_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -222,11 +224,22 @@ def hole_window(hole: np.ndarray, rng: np.random.Generator) -> tuple[slice, slic
     return slice(first[0], first[0] + WINDOW_PX), slice(first[1], first[1] + WINDOW_PX)
 
 
-def _weights(network: Network) -> dict[str, Any]:
+def weights_file(network: Network) -> Path:
+    """Where the wheel keeps a network's weights; nothing of it is imported.
+
+    Raises:
+        InputError: it is not installed.
+    """
     try:
-        path = distribution(WHEEL).locate_file(f"{FOLDER}/{network}_shift_tolerant.pth")
+        path = Path(str(distribution(WHEEL).locate_file(f"{FOLDER}/{network}_shift_tolerant.pth")))
     except PackageNotFoundError:
         raise InputError(
-            f"The perceptual loss takes its network from {WHEEL}: pip install --no-deps {WHEEL}==0.0.2"
+            f"The networks that see how pictures differ lie in {WHEEL}; install it by: {INSTALL}"
         ) from None
-    return torch.load(str(path), weights_only=True, map_location="cpu")
+    if not path.is_file():
+        raise InputError(f"{WHEEL} has no file {path.name}; install the version with it by: {INSTALL}")
+    return path
+
+
+def _weights(network: Network) -> dict[str, Any]:
+    return torch.load(weights_file(network), weights_only=True, map_location="cpu")

@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kinephoto.errors import InputError
+from kinephoto.learn.perceptual import weights_file
 from kinephoto.measure.metrics import to_8bit
-from kinephoto.measure.stlpips import Blur, weights_file
+from kinephoto.measure.stlpips import Blur
 from kinephoto.scene.machine import usable_device
 
 CONVOLUTIONS = (2, 2, 3, 3, 3)

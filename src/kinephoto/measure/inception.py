@@ -7,9 +7,8 @@ classes), whose network pools otherwise in three places. Numbers are called FID 
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from kinephoto.errors import InputError
 from kinephoto.measure.metrics import to_8bit
+from kinephoto.measure.weight_files import read_weights
 from kinephoto.scene.machine import usable_device
 
 SIDE_PX = 299
@@ -68,7 +68,7 @@ class Inception:
 
     def __init__(self, file: Path, device: str | None = None) -> None:
         self._device = usable_device(device)
-        weights = {name: value.float().to(self._device) for name, value in _read(file).items()}
+        weights = {name: value.float().to(self._device) for name, value in read_weights(file).items()}
         try:
             self._layers = {name: _folded(weights, name) for name in _convolutions()}
             self._last = weights["fc.weight"], weights["fc.bias"]
@@ -145,23 +145,3 @@ def _folded(weights: dict[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
     scale = weights[f"{name}.bn.weight"] / (weights[f"{name}.bn.running_var"] + NORM_EPSILON).sqrt()
     bias = weights[f"{name}.bn.bias"] - weights[f"{name}.bn.running_mean"] * scale
     return weights[f"{name}.conv.weight"] * scale[:, None, None, None], bias
-
-
-def _read(file: Path) -> dict[str, Any]:
-    if not file.is_file():
-        raise InputError(f"There is no file of Inception's weights {file}.")
-    try:
-        if file.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            found: Any = load_file(file)
-        else:
-            found = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # both readers raise kinds of their own
-        kind = "unsafe or broken" if isinstance(error, pickle.UnpicklingError) else "broken"
-        raise InputError(
-            f"{file} is {kind}, or no state dict; --inception takes a .safetensors or .pth file of tensors."
-        ) from None
-    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise InputError(f"{file} is no state dict; --inception takes a file of tensors by their names.")
-    return found

@@ -12,17 +12,16 @@ isn't run.
 from __future__ import annotations
 
 import itertools
-import pickle
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from kinephoto.errors import InputError
 from kinephoto.measure.stlpips import LEAST_SIDE_PX, Network, StLpips
+from kinephoto.measure.weight_files import read_weights
 from kinephoto.scene.machine import usable_device
 
 PACKAGE = "torchmetrics"
@@ -130,31 +129,6 @@ def trunk_of(stages: Sequence[Sequence[nn.Module]], file: Path, network: Network
                 )
             own.data = stored.float()
     return trunk.eval().requires_grad_(False)
-
-
-def read_weights(file: Path) -> dict[str, Tensor]:
-    """Tensors by name, of a .safetensors file or of a .pth file, which is read without running anything in it.
-
-    Raises:
-        InputError: no such file, or something else.
-    """
-    if not file.is_file():
-        raise InputError(f"There is no file of weights {file}.")
-    try:
-        if file.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            found: Any = load_file(file)
-        else:
-            found = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # both readers raise kinds of their own
-        kind = "unsafe or broken" if isinstance(error, pickle.UnpicklingError) else "broken"
-        raise InputError(
-            f"{file} is {kind}, or no file of tensors; .safetensors and .pth are read."
-        ) from None
-    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise InputError(f"{file} is no state dict: tensors by their names are needed.")
-    return found
 
 
 def package_file(name: str) -> Path:

@@ -11,27 +11,19 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, distribution
-from pathlib import Path
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kinephoto.errors import InputError
-from kinephoto.learn.perceptual import halved
+from kinephoto.learn.perceptual import Network, halved, weights_file
 from kinephoto.measure.metrics import to_8bit
 from kinephoto.scene.machine import usable_device
-
-PACKAGE = "stlpips-pytorch"
-INSTALL = f"pip install --no-deps {PACKAGE}==0.0.2"
 
 # A length of 0 must not divide a feature; the weights were trained with this value.
 TINY = 1e-10
 LEAST_SIDE_PX = 64
-
-Network = Literal["alex", "vgg"]
 
 
 class Blur(nn.Module):
@@ -169,22 +161,6 @@ class StLpips:
                 0, 0
             ].cpu()
         return Distance(total, everywhere)
-
-
-def weights_file(network: Network) -> Path:
-    """Where the package with the weights keeps those of a network; nothing of it is imported.
-
-    Raises:
-        InputError: it is not installed.
-    """
-    try:
-        path = Path(str(distribution(PACKAGE).locate_file("stlpips_pytorch/weights/vST0.0")))
-    except PackageNotFoundError:
-        raise InputError(f"ST-LPIPS needs the weights in {PACKAGE}; install them by: {INSTALL}") from None
-    path = path / f"{network}_shift_tolerant.pth"
-    if not path.is_file():
-        raise InputError(f"{PACKAGE} has no file {path.name}; install the version with it by: {INSTALL}")
-    return path
 
 
 def _load(stages: nn.ModuleList, weights: dict[str, Tensor]) -> None:
