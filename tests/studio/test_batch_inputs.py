@@ -97,3 +97,62 @@ def test_what_is_named_must_be_there(source: str, says: str, folder: Path) -> No
     with pytest.raises(InputError) as refused:
         list(rows_of([source]))
     assert says in str(refused.value)
+
+
+def shard_of(place: Path, contents: dict[str, bytes]) -> Path:
+    import io
+    import tarfile
+
+    with tarfile.open(place, "w") as tar:
+        for name, content in contents.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return place
+
+
+def test_shards_give_their_photos_and_not_their_labels(folder: Path) -> None:
+    from kinephoto.studio.batch_storage import fetched
+
+    for number in range(2):
+        parts = {"jpg": b"photo", "disparity.png": b"label", "objects.png": b"map", "txt": b"said"}
+        names = (f"sea/{number}{each}" for each in "ab")
+        contents = {f"{name}.{kind}": content for name in names for kind, content in parts.items()}
+        shard_of(folder / f"s-{number}.tar", contents)
+    assert outputs("s-0.tar", "s-1.tar") == ["s-0/sea/0a", "s-0/sea/0b", "s-1/sea/1a", "s-1/sea/1b"]
+    assert outputs("s-*.tar") == outputs("s-0.tar", "s-1.tar")
+    for row in rows_of(["s-*.tar"]):
+        with fetched(row.path) as file:
+            assert file.read_bytes() == b"photo" and file.suffix == ".jpg"
+
+
+def test_shards_lie_in_storages_too(folder: Path) -> None:
+    import fsspec
+
+    from kinephoto.studio.batch_storage import fetched
+
+    content = shard_of(folder / "s.tar", {"a.webp": b"photo"}).read_bytes()
+    fsspec.filesystem("memory").pipe_file("/shards/s.tar", content)
+    for source in ("memory://shards/s.tar", "memory://shards/*.tar"):
+        (row,) = rows_of([source])
+        assert row.output == "s/a"
+        with fetched(row.path) as file:
+            assert file.read_bytes() == b"photo"
+
+
+def test_shards_that_cannot_be_read_are_refused(folder: Path) -> None:
+    shard_of(folder / "out.tar", {"../a.jpg": b"photo"})
+    whole = shard_of(folder / "whole.tar", {"a.jpg": b"photo" * 1000, "b.jpg": b"photo" * 1000})
+    (folder / "cut.tar").write_bytes(whole.read_bytes()[:3000])
+    (folder / "text.tar").write_text("no tar file")
+    shard_of(folder / "empty.tar", {"a.txt": b"said"})
+    for name, says in {
+        "none.tar": "There is no shard none.tar",
+        "none-*.tar": "holds no photos",
+        "out.tar": "outside of it",
+        "cut.tar": "read to its end",
+        "text.tar": "read to its end",
+        "empty.tar": "holds no photos",
+    }.items():
+        with pytest.raises(InputError, match=says):
+            list(rows_of([name]))

@@ -36,7 +36,8 @@ def batch(
         list[str],
         typer.Argument(
             metavar="INPUT...",
-            help="Photos, folders, patterns, or manifests (txt, csv, jsonl); local, or s3:// and the like.",
+            help="Photos, folders, patterns, manifests (txt, csv, jsonl) or shards (tar); local, or s3:// "
+            "and the like.",
         ),
     ],
     *,

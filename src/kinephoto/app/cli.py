@@ -19,6 +19,8 @@ from kinephoto.app.info import info
 from kinephoto.app.models import models
 from kinephoto.app.options import with_flags, with_settings
 from kinephoto.app.outpaint import OUT_ANIMATE_EXAMPLES, OUTPAINT_EXAMPLES, out_animate, outpaint
+from kinephoto.app.pack import EXAMPLES as PACK_EXAMPLES
+from kinephoto.app.pack import pack
 from kinephoto.app.show import leave, say
 from kinephoto.app.train import train
 from kinephoto.app.web.limits import AppSettings
@@ -51,6 +53,7 @@ app = typer.Typer(
 app.command("outpaint", epilog=OUTPAINT_EXAMPLES)(outpaint)
 app.command("out-animate", epilog=OUT_ANIMATE_EXAMPLES)(out_animate)
 app.command("batch", epilog=BATCH_EXAMPLES)(batch)
+app.command("pack", epilog=PACK_EXAMPLES)(pack)
 app.add_typer(train, name="train")
 app.add_typer(models, name="models")
 app.add_typer(evaluate, name="evaluate")

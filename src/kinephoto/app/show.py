@@ -14,6 +14,7 @@ STAGES = {
     "painting": "Painting what comes into view",
     "frames": "Filming",
     "photos": "Reading photos",
+    "packing": "Packing photos",
     "training": "Training",
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
@@ -76,6 +77,7 @@ def train_autoencoder(*, settings: AutoencoderSettings, quiet: Quiet = False) ->
 def _followed(run: Iterator[Any], quiet: bool, in_words: Callable[[float], str]) -> int:
     """Run to the end with a bar, notes and checks; the number of photos that could not be used."""
     skipped = 0
+    quiet = quiet or os.environ.get("RANK", "0") != "0"  # one bar for all processes of accelerate
     try:
         with bar(quiet) as progress:
             for state in run:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import secrets
 import signal
 import threading
 from collections.abc import Iterator
@@ -20,9 +21,11 @@ from kinephoto.scene.depthnet import DepthNet, DepthNetConfig
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """A name to write to; it becomes ``path`` in one move at the end, and disappears if something goes wrong."""
-    # Always the same name, so that runs that were killed outright leave one such file at most.
-    beside = path.with_name(f".{path.name}.part")
+    """A name to write to; it becomes ``path`` in one move at the end, and disappears if something goes wrong.
+
+    It is another one each time: processes that share a folder may make the same file at once.
+    """
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         yield beside
         with beside.open("rb") as file:
@@ -31,6 +34,13 @@ def written_whole(path: Path) -> Iterator[Path]:
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+
+
+def sweep(folder: Path) -> None:
+    """Remove what runs that were killed outright left half-written in this folder."""
+    for left in folder.glob(".*.part"):
+        if left.is_file():
+            left.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -84,7 +84,7 @@ def mixed(pictures: np.ndarray, share: float, rng: np.random.Generator) -> np.nd
     return pictures + weights * (np.roll(pictures, 1, axis=0) - pictures)
 
 
-def draw_batch(photos: list[Labelled], settings: DistillSettings, step: int) -> tuple[Tensor, Tensor]:
+def draw_batch(photos: Sequence[Labelled], settings: DistillSettings, step: int) -> tuple[Tensor, Tensor]:
     """The crops of a step: rgb [B, 3, H, W] and disparity [B, H, W], from (seed, step) alone."""
     rng = np.random.default_rng((settings.seed, step))
     stage = settings.tokens[min(len(settings.tokens) - 1, step * len(settings.tokens) // settings.steps)]
@@ -100,7 +100,7 @@ def draw_batch(photos: list[Labelled], settings: DistillSettings, step: int) -> 
 
 
 def batches(
-    photos: list[Labelled], settings: DistillSettings, first: int
+    photos: Sequence[Labelled], settings: DistillSettings, first: int
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
     """Steps ``first``, ``first + 1``, … as (step, rgb, disparity), drawn three ahead; see ``draw_batch``."""
     with ThreadPoolExecutor(1) as pool:

@@ -11,10 +11,9 @@ import copy
 import json
 import math
 import time
-from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -28,8 +27,17 @@ from kinephoto.learn.crops import TOKEN_PX, batches, random_crop
 from kinephoto.learn.distill_settings import DistillSettings
 from kinephoto.learn.labels import Labeller, TeacherLabels
 from kinephoto.learn.losses import distill_loss, feature_loss
-from kinephoto.learn.photos import Labelled, Skipped, check_few_bad, read_all, split_of
+from kinephoto.learn.photos import (
+    Labelled,
+    PhotoSet,
+    Progress,
+    Skipped,
+    check_few_bad,
+    read_all,
+    split_of,
+)
 from kinephoto.learn.schedule import follow, warm_cosine
+from kinephoto.learn.shards import is_shards, read_shards
 from kinephoto.learn.teacher import Teacher
 from kinephoto.scene.depthnet import (
     DepthNet,
@@ -54,45 +62,6 @@ class ReadsPhotos(Protocol):
 
     @property
     def out(self) -> Path: ...
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a run stands: after a photo has been read, or after a step.
-
-    Attributes:
-        step: steps done, or photos read, of ``steps``.
-        loss: of the step, NaN while photos are read.
-        held_out: mean correlation with the teacher on the held-out photos, after a check.
-        seconds: spent reading photos in this run, or training in all runs that went before it too.
-        stage: what is counted.
-        note: a sentence for the user, or nothing.
-        skipped: photos that could not be used so far.
-    """
-
-    step: int
-    steps: int
-    loss: float
-    held_out: float | None
-    seconds: float
-    stage: Literal["photos", "training"] = "training"
-    note: str = ""
-    skipped: int = 0
-
-
-@dataclass(frozen=True, eq=False)
-class PhotoSet:
-    """The photos of a run, in memory.
-
-    Attributes:
-        train: to learn from.
-        held_out: to check on.
-        skipped: that can't be used.
-    """
-
-    train: list[Labelled]
-    held_out: list[Labelled]
-    skipped: list[Skipped]
 
 
 def distill(
@@ -123,7 +92,11 @@ def distill(
     threads = torch.get_num_threads()
     torch.set_num_threads(settings.threads)
     try:
-        photos = yield from read_photos(settings, teacher)
+        if is_shards(settings.photos):
+            labels = TeacherLabels(teacher, settings.out / "labels") if teacher else None
+            photos, _ = yield from read_shards(settings.photos, labels, settings.seed)
+        else:
+            photos = yield from read_photos(settings, teacher)
         yield from _train(settings, config, photos, teacher, state, device)
     finally:
         torch.set_num_threads(threads)
@@ -253,7 +226,7 @@ def config_of(settings: DistillSettings, config: DepthNetConfig | None = None) -
 
 def new_net(
     settings: DistillSettings,
-    photos: list[Labelled],
+    photos: Sequence[Labelled],
     teacher: Teacher | None,
     config: DepthNetConfig | None = None,
 ) -> DepthNet:
@@ -322,7 +295,7 @@ def train_step(
 
 
 @torch.inference_mode()
-def held_out_correlation(net: DepthNet, photos: list[Labelled]) -> float:
+def held_out_correlation(net: DepthNet, photos: Sequence[Labelled]) -> float:
     """Mean Pearson correlation of the network's and the teacher's disparity, at the photo's size.
 
     A flat answer has correlation 0; photos with a flat label are left out.

@@ -22,7 +22,10 @@ class DistillSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     photos: Path = setting(
-        ..., "Folder of pictures; with manifest.csv its splits are kept, disparity/ holds labels.", "Data"
+        ...,
+        "Folder of pictures; with manifest.csv its splits are kept, disparity/ holds labels. Or WebDataset shards, "
+        "such as 'photos-{000..127}.tar', or the index.json of some.",
+        "Data",
     )
     out: Path = setting(
         Path("runs/depth"),

@@ -137,7 +137,7 @@ class ObjectBank:
 
     def __init__(self, photos: Sequence[Labelled], outlines: Mapping[str, Sequence[Outline]]) -> None:
         self._outlines = outlines
-        self._photos = [photo for photo in photos if outlines.get(photo.name)]
+        self._photos: Sequence[Labelled] = [photo for photo in photos if outlines.get(photo.name)]
         if not self._photos:
             raise InputError(f"None of the {len(photos)} photos has an object to paint a scene around.")
 
@@ -150,17 +150,20 @@ class ObjectBank:
         Returns:
             rgb, known and filled as in ``HoleBatch``, and the photo's name.
         """
+        photo: Labelled | None = None
         for _ in range(TRIES):
-            photo = self._photos[int(rng.integers(len(self._photos)))]
-            drawn = self._drawn(photo, rng)
+            tried = self._photos[int(rng.integers(len(self._photos)))]
+            drawn = self._drawn(tried, rng)
             if not drawn.any():
                 continue
-            window = _window(drawn, side_px, rng)
+            photo, window = tried, _window(drawn, side_px, rng)
             inside = cv2.resize(
                 drawn[window].astype(np.float32), (side_px, side_px), interpolation=cv2.INTER_AREA
             )
             if LEAST_KNOWN <= (inside > 0.999).mean() <= MOST_KNOWN:
                 break
+        if photo is None:
+            raise InputError(f"{TRIES} photos were drawn, and none of them shows an object.")
         rgb = cv2.resize(photo.rgb[window], (side_px, side_px), interpolation=cv2.INTER_AREA)
         # Partly covered pixels show the scene already.
         known = inside > 0.999
@@ -181,6 +184,45 @@ class ObjectBank:
         chosen = rng.choice(len(outlines), count, replace=False)
         masks = [outlines[int(each)].drawn(photo.code.shape) for each in chosen]
         return np.logical_or.reduce(masks)
+
+
+class MappedObjects(ObjectBank):
+    """Photos that bring a map of their objects along.
+
+    Args:
+        photos: each with ``Labelled.objects``; they are read when drawn.
+
+    Raises:
+        InputError: there are none.
+    """
+
+    def __init__(self, photos: Sequence[Labelled]) -> None:
+        if not len(photos):
+            raise InputError("No photo has objects to paint a scene around (NAME.objects.png in its shard).")
+        self._photos = photos
+
+    def _drawn(self, photo: Labelled, rng: np.random.Generator) -> np.ndarray:
+        if photo.objects is None:
+            return np.zeros(photo.code.shape, bool)
+        numbers = np.unique(photo.objects)
+        numbers = numbers[numbers > 0]
+        if not len(numbers):
+            return np.zeros(photo.code.shape, bool)
+        count = int(rng.integers(1, min(MOST_OBJECTS, len(numbers)) + 1))
+        return np.isin(photo.objects, rng.choice(numbers, count, replace=False))
+
+
+def object_map(outlines: Sequence[Outline], hw: tuple[int, int]) -> np.ndarray:
+    """[H, W] uint8, k where the k-th object is, 0 elsewhere: where objects overlap, the smallest; 255 at most.
+
+    Raises:
+        InputError: a mask can't be read.
+    """
+    drawn = sorted((outline.drawn(hw) for outline in outlines), key=np.count_nonzero, reverse=True)
+    found = np.zeros(hw, np.uint8)
+    for number, each in enumerate(drawn[:255], 1):
+        found[each] = number
+    return found
 
 
 def _window(drawn: np.ndarray, least_px: int, rng: np.random.Generator) -> tuple[slice, slice]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -14,7 +15,8 @@ from kinephoto.learn.labels import BuiltinDepth, TeacherLabels
 from kinephoto.learn.painter_settings import PainterSettings
 from kinephoto.learn.painter_state import read_painter_state
 from kinephoto.learn.photos import Labelled, read_labelled, split_of
-from kinephoto.learn.plan import in_words
+from kinephoto.learn.plan import finished, in_words
+from kinephoto.learn.shards import is_shards, read_shards, some_captions
 from kinephoto.learn.train import captions_of, new_accelerator
 from kinephoto.learn.trainee import kind_of, parts_of
 
@@ -28,10 +30,8 @@ def plan(settings: PainterSettings) -> str:
     Raises:
         InputError: the run could not begin.
     """
-    train, held_out = (split_of(settings.photos, split, settings.out) for split in ("train", "held-out"))
-    photos = _sample(settings, train)
-    captions = captions_of(settings, train)
-    parts = parts_of(settings, [text for texts in captions.values() for text in texts] or ["a photo"])
+    counts, photos, captions = _looked_at(settings)
+    parts = parts_of(settings, some_captions(captions) or ["a photo"])
     accelerator = new_accelerator(settings)
     trainee = parts.trainee().train().to(accelerator.device)
     state = read_painter_state(settings.out / "last.pt", trainee, kind_of(parts, settings))
@@ -56,7 +56,7 @@ def plan(settings: PainterSettings) -> str:
     step_s = seconds[-1] * settings.accumulate
     weights = sum(p.numel() for p in trainee.parameters()) / 1e6
     sentences = [
-        f"{settings.photos}: {len(train)} photos to learn from and {len(held_out)} to check on; "
+        f"{settings.photos}: {counts[0]} photos to learn from and {counts[1]} to check on; "
         f"{len(captions)} have captions.",
         f"Their holes are made once and kept in {settings.holes or settings.out / 'holes'}.",
         f"{settings.steps} steps of {settings.batch * settings.accumulate} crops of {settings.crop_px} px "
@@ -72,8 +72,20 @@ def plan(settings: PainterSettings) -> str:
     return "\n".join(sentences)
 
 
-def _sample(settings: PainterSettings, names: list[str]) -> list[Labelled]:
+def _looked_at(
+    settings: PainterSettings,
+) -> tuple[tuple[int, int], list[Labelled], Mapping[str, Sequence[str]]]:
+    """How many photos there are to learn from and to check on, a few of them, and the captions."""
     labels = TeacherLabels(BuiltinDepth(), None)
+    if is_shards(settings.photos):
+        found, captions = finished(read_shards(settings.photos, labels, settings.seed))
+        few = [found.train[place] for place in range(min(SAMPLE, len(found.train)))]
+        return (len(found.train), len(found.held_out)), few, captions
+    train, held_out = (split_of(settings.photos, split, settings.out) for split in ("train", "held-out"))
+    return (len(train), len(held_out)), _sample(settings, train, labels), captions_of(settings, train)
+
+
+def _sample(settings: PainterSettings, names: list[str], labels: TeacherLabels) -> list[Labelled]:
     read, why = [], ""
     for name in names[: 2 * SAMPLE]:
         try:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic_core import PydanticCustomError
 
 from kinephoto.learn.distill_settings import setting
 
@@ -18,10 +19,12 @@ class PainterSettings(BaseModel):
     photos: Path = setting(
         ...,
         "Folder of pictures; with manifest.csv its splits are kept, disparity/ holds labels. Or WebDataset shards, "
-        "such as 'photos-{000..127}.tar'.",
+        "such as 'photos-{000..127}.tar', or the index.json of some.",
         "Data",
     )
-    captions: Path | None = setting(None, "Captions in COCO's format (captions.json).", "Data")
+    captions: Path | None = setting(
+        None, "Captions in COCO's format (captions.json); shards bring their own.", "Data"
+    )
     objects: list[Path] = setting(
         [],
         "Objects to paint scenes around: files in COCO's format (instances.json), folders of masks.",
@@ -101,6 +104,9 @@ class PainterSettings(BaseModel):
     )
     device: str = setting("auto", "Where to compute: auto, cpu or cuda.", "Machine")
     threads: int = setting(2, "Threads of the processor.", "Machine", ge=1, le=1024)
+    memory_mb: int = setting(
+        4096, "What photos from shards and their holes may take, on each process.", "Machine", ge=64
+    )
     precision: Literal["auto", "no", "bf16", "fp16"] = setting(
         "auto", "Of the computation; auto is bf16 where the device has it.", "Machine"
     )
@@ -110,8 +116,9 @@ class OutpainterSettings(PainterSettings):
     """What a run of ``kinephoto train outpainter`` does: a painter's, with objects."""
 
     objects: list[Path] = setting(
-        ...,
-        "Objects to paint scenes around: files in COCO's format (instances.json), folders of masks.",
+        [],
+        "Objects to paint scenes around: files in COCO's format (instances.json), folders of masks; shards bring "
+        "their own.",
         "Data",
     )
     out: Path = setting(
@@ -119,3 +126,9 @@ class OutpainterSettings(PainterSettings):
         "Folder for state, log, samples and weights; a run there is gone on with.",
         "Data",
     )
+
+    @model_validator(mode="after")
+    def _there_are_objects(self) -> OutpainterSettings:
+        if not self.objects and self.photos.suffix != ".tar" and self.photos.name != "index.json":
+            raise PydanticCustomError("objects", "--objects must be given for a folder of photos")
+        return self

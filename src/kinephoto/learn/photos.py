@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import cv2
 import numpy as np
@@ -42,11 +42,13 @@ class Labelled:
         name: path relative to the folder.
         rgb: [H, W, 3] uint8.
         code: [H, W] uint8; the disparity is (code / 255)², near is large, up to scale and shift.
+        objects: [H, W] uint8, k where the k-th object is and 0 elsewhere; None where none are known.
     """
 
     name: str
     rgb: np.ndarray
     code: np.ndarray
+    objects: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,45 @@ class Skipped:
 
     name: str
     why: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands: after a photo has been read, or after a step.
+
+    Attributes:
+        step: steps done, or photos read, of ``steps``.
+        loss: of the step, NaN while photos are read.
+        held_out: mean correlation with the teacher on the held-out photos, after a check.
+        seconds: spent reading photos in this run, or training in all runs that went before it too.
+        stage: what is counted.
+        note: a sentence for the user, or nothing.
+        skipped: photos that could not be used so far.
+    """
+
+    step: int
+    steps: int
+    loss: float
+    held_out: float | None
+    seconds: float
+    stage: Literal["photos", "training"] = "training"
+    note: str = ""
+    skipped: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class PhotoSet:
+    """The photos of a run: in memory those of a folder, read when asked for those of shards.
+
+    Attributes:
+        train: to learn from.
+        held_out: to check on.
+        skipped: that can't be used; it grows where photos are read when asked for.
+    """
+
+    train: Sequence[Labelled]
+    held_out: Sequence[Labelled]
+    skipped: list[Skipped]
 
 
 def split_of(folder: Path, split: str, without: Path | None = None) -> list[str]:
@@ -191,12 +232,12 @@ def check_few_bad(folder: Path, skipped: list[Skipped], total: int) -> None:
         )
 
 
-def upright(path: Path | BinaryIO) -> np.ndarray:
-    """A picture of any kind as [H, W, 3] uint8, sRGB, its short side 384 px at most."""
+def upright(path: Path | BinaryIO, short_side_px: int = SHORT_SIDE_PX) -> np.ndarray:
+    """A picture of any kind as [H, W, 3] uint8, sRGB, its short side ``short_side_px`` at most."""
     from kinephoto.scene.photo import read_photo
 
     rgb = read_photo(path, embedded_depth=False).rgb.permute(1, 2, 0).numpy()
-    scale = SHORT_SIDE_PX / min(rgb.shape[:2])
+    scale = short_side_px / min(rgb.shape[:2])
     if scale < 1:
         wh = (round(rgb.shape[1] * scale), round(rgb.shape[0] * scale))
         rgb = cv2.resize(rgb, wh, interpolation=cv2.INTER_AREA)

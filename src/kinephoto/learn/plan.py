@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,9 +19,12 @@ from kinephoto.learn.distill import config_of, optimiser_of, train_step
 from kinephoto.learn.distill_settings import DistillSettings
 from kinephoto.learn.labels import TeacherLabels
 from kinephoto.learn.photos import Labelled, label_path, read_labelled, split_of
+from kinephoto.learn.shards import MEMORY_MB, is_shards, read_shards
 from kinephoto.learn.teacher import Teacher
 from kinephoto.scene.depthnet import DepthNet, DepthNetConfig, parameter_count, placed
 from kinephoto.scene.machine import bfloat16_helps, usable_device
+
+_Result = TypeVar("_Result")
 
 SAMPLE, LOOK_AT_MOST = 2, 20
 """Photos that are read for the timing, and how many are tried to get them."""
@@ -35,30 +40,32 @@ def plan(settings: DistillSettings, config: DepthNetConfig | None = None) -> str
     config = config_of(settings, config)
     state = read_state(settings.out / "last.pt", config)
     first = min(state["step"], settings.steps) if state else 0
-    train, held_out = (split_of(settings.photos, split, settings.out) for split in ("train", "held-out"))
     teacher = Teacher(settings.teacher, device) if settings.teacher else None
     if teacher is not None and first < settings.feature_steps:
         teacher.check_fits(config)
     threads = torch.get_num_threads()
     torch.set_num_threads(settings.threads)
     try:
-        photos, label_s = _sample(settings.photos, train + held_out, teacher)
+        found = _looked_at(settings, teacher)
+        photos = found.few
         featured_s, plain_s = _step_seconds(settings, config, photos, teacher, device)
     finally:
         torch.set_num_threads(threads)
 
-    unlabelled = sum(not label_path(settings.photos, name).is_file() for name in train + held_out)
-    megabytes = (len(train) + len(held_out)) * np.mean([p.rgb.nbytes + p.code.nbytes for p in photos]) / 1e6
+    megabytes = float(np.mean([p.rgb.nbytes + p.code.nbytes for p in photos])) / 1e6
+    megabytes *= found.train + found.held_out
+    if is_shards(settings.photos):
+        megabytes = min(megabytes, MEMORY_MB)
     with_features = settings.feature_steps if teacher is not None else 0
     shares = _relative_costs(settings)
     seconds = float(shares[first:with_features].sum() * featured_s)
-    seconds += float(shares[max(first, with_features) :].sum() * plain_s) + unlabelled * label_s
+    seconds += float(shares[max(first, with_features) :].sum() * plain_s) + found.unlabelled * found.label_s
     sides = ", ".join(f"{side * TOKEN_PX}" for side in settings.tokens)
     sentences = [
-        f"{settings.photos}: {len(train)} photos to learn from and {len(held_out)} to check on, about "
+        f"{settings.photos}: {found.train} photos to learn from and {found.held_out} to check on, about "
         f"{megabytes:.0f} MB in memory.",
-        f"{unlabelled} of them have no label yet; the teacher makes those that are not in {settings.out}."
-        if unlabelled
+        f"{found.unlabelled} of them have no label yet; the teacher makes those that are not in {settings.out}."
+        if found.unlabelled
         else "",
         f"{settings.steps} steps of {settings.batch} crops, {sides} px wide; the first "
         f"{min(with_features, settings.steps)} also match the teacher's features.",
@@ -69,6 +76,38 @@ def plan(settings: DistillSettings, config: DepthNetConfig | None = None) -> str
         "Nothing has been written.",
     ]
     return "\n".join(filter(None, sentences))
+
+
+@dataclass(frozen=True)
+class _LookedAt:
+    """Numbers of photos to learn from, to check on and without a label; a few photos; seconds for a label."""
+
+    train: int
+    held_out: int
+    few: Sequence[Labelled]
+    unlabelled: int = 0
+    label_s: float = 0.0
+
+
+def _looked_at(settings: DistillSettings, teacher: Teacher | None) -> _LookedAt:
+    if is_shards(settings.photos):
+        labels = TeacherLabels(teacher, None) if teacher is not None else None
+        photos, _ = finished(read_shards(settings.photos, labels, settings.seed))
+        few = [photos.train[place] for place in range(min(SAMPLE, len(photos.train)))]
+        return _LookedAt(len(photos.train), len(photos.held_out), few)
+    train, held_out = (split_of(settings.photos, split, settings.out) for split in ("train", "held-out"))
+    few, label_s = _sample(settings.photos, train + held_out, teacher)
+    unlabelled = sum(not label_path(settings.photos, name).is_file() for name in train + held_out)
+    return _LookedAt(len(train), len(held_out), few, unlabelled, label_s)
+
+
+def finished(work: Generator[object, None, _Result]) -> _Result:
+    """What a generator returns in the end."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
 
 
 def _sample(folder: Path, names: list[str], teacher: Teacher | None) -> tuple[list[Labelled], float]:
@@ -92,7 +131,7 @@ def _sample(folder: Path, names: list[str], teacher: Teacher | None) -> tuple[li
 def _step_seconds(
     settings: DistillSettings,
     config: DepthNetConfig,
-    photos: list[Labelled],
+    photos: Sequence[Labelled],
     teacher: Teacher | None,
     device: torch.device,
 ) -> tuple[float, float]:

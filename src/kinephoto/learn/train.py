@@ -19,17 +19,19 @@ from torch import Tensor
 
 from kinephoto.errors import InputError
 from kinephoto.learn.captions import read_captions
-from kinephoto.learn.checkpoint import interrupt_waits
+from kinephoto.learn.checkpoint import interrupt_waits, sweep
 from kinephoto.learn.crop_sources import Crops
 from kinephoto.learn.diffusion import Noised, loss_of, noised
-from kinephoto.learn.distill import PhotoSet, Progress, read_photos
+from kinephoto.learn.distill import read_photos
 from kinephoto.learn.hole_crops import HoleBatch, drawn_ahead
 from kinephoto.learn.labels import BuiltinDepth, TeacherLabels
 from kinephoto.learn.painter_settings import PainterSettings
 from kinephoto.learn.painter_state import read_painter_state, save_painter, save_painter_state
+from kinephoto.learn.photos import PhotoSet, Progress
 from kinephoto.learn.samples import write_samples
 from kinephoto.learn.schedule import follow, warm_cosine
-from kinephoto.learn.shards import is_shards, read_shards
+from kinephoto.learn.shard_crops import ShardCrops
+from kinephoto.learn.shards import is_shards, read_shards, some_captions
 from kinephoto.learn.trainee import Parts, kind_of, parts_of
 from kinephoto.scene.machine import bfloat16_helps
 
@@ -54,7 +56,7 @@ def train_painter(settings: PainterSettings) -> Generator[Progress, None, None]:
         InputError: the photos, captions, start or the state in ``out`` can't be used, or the loss is no number.
     """
     photos, captions = yield from _photos(settings)
-    parts = parts_of(settings, [text for texts in captions.values() for text in texts])
+    parts = parts_of(settings, some_captions(captions) if settings.init == "scratch" else [])
     threads = torch.get_num_threads()
     torch.set_num_threads(settings.threads)
     try:
@@ -71,7 +73,7 @@ class _Run:
     ) -> None:
         self.settings, self.photos, self.captions, self.parts = settings, photos, captions, parts
         self.accelerator = new_accelerator(settings)
-        self.crops = Crops(settings, photos)
+        self.crops = (ShardCrops if is_shards(settings.photos) else Crops)(settings, photos)
         trainee = parts.trainee().train()
         self.average = copy.deepcopy(trainee).eval().to(self.accelerator.device)
         learns = [value for value in trainee.parameters() if value.requires_grad]
@@ -96,6 +98,8 @@ class _Run:
             yield Progress(self.first, self.first, math.nan, None, self.spent, note=note)
             return
         settings.out.mkdir(parents=True, exist_ok=True)
+        if self.accelerator.is_main_process:
+            sweep(settings.out)
         note = f"Going on after step {self.first}." if self.first else ""
         began, done, saved, seconds = time.perf_counter(), self.first, self.first, self.spent
         checks = {name: self._check_crops(split) for name, split in self.crops.checks.items()}
@@ -226,14 +230,17 @@ class _Run:
         )
 
 
-def _photos(settings: PainterSettings) -> Generator[Progress, None, tuple[PhotoSet, dict[str, list[str]]]]:
+def _photos(
+    settings: PainterSettings,
+) -> Generator[Progress, None, tuple[PhotoSet, Mapping[str, Sequence[str]]]]:
     """The photos and the captions of those to learn from."""
     if is_shards(settings.photos):
         if settings.captions is not None:
             raise InputError("Shards carry their captions as NAME.txt; leave --captions out.")
-        return (
-            yield from read_shards(settings.photos, TeacherLabels(BuiltinDepth(), settings.out / "labels"))
-        )
+        if settings.objects:
+            raise InputError("Shards carry their objects as NAME.objects.png; leave --objects out.")
+        labels = TeacherLabels(BuiltinDepth(), settings.out / "labels")
+        return (yield from read_shards(settings.photos, labels, settings.seed, settings.memory_mb // 2))
     photos = yield from read_photos(settings, BuiltinDepth())
     return photos, captions_of(settings, [photo.name for photo in photos.train])
 

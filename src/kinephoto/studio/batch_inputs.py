@@ -1,4 +1,4 @@
-"""Which photos a batch takes: files, folders, patterns and manifests become rows, one after the other."""
+"""Which photos a batch takes: files, folders, patterns, manifests and shards become rows, one after the other."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import io
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -28,6 +29,7 @@ PHOTO_SUFFIXES = (
     ".gif",
 )
 MANIFEST_SUFFIXES = (".txt", ".csv", ".jsonl")
+SHARD_SUFFIX = ".tar"
 COLUMNS = ("path", "output", "prompt", "seed", "settings")
 """Of a manifest; only ``path`` must be there."""
 
@@ -56,7 +58,7 @@ def rows_of(inputs: Sequence[str], recursive: bool = False) -> Iterator[Row]:
     one failure, not the end of the batch.
 
     Args:
-        inputs: photos, folders, patterns such as "holiday/*.jpg", manifests; or URLs of such.
+        inputs: photos, folders, patterns such as "holiday/*.jpg", manifests, WebDataset shards; or URLs of such.
         recursive: whether folders of folders are looked into; outputs keep their places.
 
     Raises:
@@ -75,6 +77,9 @@ def rows_of(inputs: Sequence[str], recursive: bool = False) -> Iterator[Row]:
 def _rows_of(source: str, recursive: bool) -> Iterator[Row]:
     if PurePosixPath(source).suffix.lower() in MANIFEST_SUFFIXES:
         yield from _from_manifest(source)
+    elif source.lower().endswith(SHARD_SUFFIX) and not os.path.isdir(source):
+        for shard in _shards_of(source):
+            yield from _from_shard(shard)
     elif is_url(source):
         yield from _from_url(source, recursive)
     elif os.path.isdir(source):
@@ -122,6 +127,63 @@ def _from_url(url: str, recursive: bool) -> Iterator[Row]:
     for name in filter(_is_photo, names):
         own = name.removeprefix(root).lstrip("/") if root else PurePosixPath(name).name
         yield Row(f"{kind}://{name.lstrip('/')}", str(PurePosixPath(own).with_suffix("")))
+
+
+def _shards_of(source: str) -> list[str]:
+    """The shards that a pattern means, or the one that it names."""
+    if not _PATTERN & set(source) or os.path.exists(source):
+        return [source]
+    if not is_url(source):
+        import glob
+
+        return sorted(glob.glob(source))
+    files, inside = opened(source)
+    kind = source.partition("://")[0]
+    try:
+        return [f"{kind}://{name.lstrip('/')}" for name in sorted(files.glob(inside))]
+    except Exception as error:  # each storage has its own
+        raise InputError(f"{source} can't be looked into: {error}.") from error
+
+
+def _from_shard(shard: str) -> Iterator[Row]:
+    """The photos of a WebDataset shard, ``NAME.jpg`` or the like, not its labels; each is read when its turn comes.
+
+    Outputs lie in a folder of the shard's name. Only the tar file's headers are read here, one at a time.
+    """
+    import tarfile
+
+    home = PurePosixPath(shard.replace(os.sep, "/")).stem
+    place = shard if is_url(shard) else os.path.abspath(shard)
+    try:
+        with _bytes_of(shard) as file, tarfile.open(fileobj=file, mode="r:") as tar:
+            while (member := tar.next()) is not None:
+                tar.members = []  # type: ignore[attr-defined]  # else each would be remembered
+                path = PurePosixPath(member.name)
+                stem, dot, ending = path.name.partition(".")
+                if not member.isfile() or not stem or f"{dot}{ending}".lower() not in PHOTO_SUFFIXES:
+                    continue
+                if path.is_absolute() or ".." in path.parts:
+                    raise InputError(f"{shard} has a file {member.name}, which would lie outside of it.")
+                yield Row(f"tar://{member.name}::{place}", f"{home}/{path.with_name(stem)}")
+    except (tarfile.TarError, EOFError):
+        raise InputError(f"{shard} is not a tar file that can be read to its end.") from None
+
+
+@contextmanager
+def _bytes_of(shard: str) -> Iterator[Any]:
+    """The shard, opened for seeking; of a URL, what is read of it is fetched."""
+    try:
+        if is_url(shard):
+            files, inside = opened(shard)
+            opening = files.open(inside, "rb")
+        else:
+            opening = open(shard, "rb")  # noqa: SIM115  closed below
+    except FileNotFoundError:
+        raise InputError(f"There is no shard {shard}.") from None
+    except OSError as error:
+        raise InputError(f"The shard {shard} can't be read: {error}.") from None
+    with opening as file:
+        yield file
 
 
 def _is_photo(path: str) -> bool:

@@ -1,0 +1,50 @@
+"""``kinephoto pack``: photos become shards to train from."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kinephoto.app.flags import Quiet
+from kinephoto.app.options import with_settings
+from kinephoto.app.show import bar, say
+from kinephoto.learn.pack_settings import PackSettings
+
+EXAMPLES = """
+Examples:
+
+  kinephoto pack photos/ -o shards
+
+  kinephoto pack photos/ -o shards --captions captions.json --objects instances.json --shard-mb 1000
+
+  kinephoto train painter --photos "shards/photos-{000000..000127}.tar"
+"""
+
+
+@with_settings(PackSettings)
+def pack(
+    photos: Annotated[Path, typer.Argument(metavar="PHOTOS", help="A folder of photos.")],
+    *,
+    settings: PackSettings,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="SHARDS", help="The shards' folder.")],
+    quiet: Quiet = False,
+) -> None:
+    """Pack photos, depth, captions and objects into WebDataset shards; the same command goes on where it stopped."""
+    from kinephoto.learn.pack import pack as run
+    from kinephoto.studio.files import ending_cleanly
+
+    work = run(photos, output, settings)
+    with ending_cleanly(), closing(work), bar(quiet) as progress:
+        for state in work:
+            if progress is not None:
+                progress("packing", state.done / state.total)
+            if state.note:
+                say(f"Note: {state.note}", quiet)
+    say(
+        f"{output}: {state.done - state.skipped} photos in {state.shards} shards; {state.skipped} photos could not be "
+        f"used; {output / 'index.json'} lists and checks them.",
+        quiet,
+    )
