@@ -68,6 +68,25 @@ def grown_behind(view: View, complete: Tensor, radius_px: int) -> Tensor:
     return torch.from_numpy(hole | near_bank)
 
 
+def far_rim(view: View, certain: Tensor, radius_px: int) -> Tensor:
+    """Known pixels beside holes that are not to be painted from.
+
+    Depth misses silhouettes by a pixel or two. What of a near thing was taken for background stays behind at the
+    hole's other bank, and a painter would carry its colour on across the whole hole.
+
+    Args:
+        view: with the holes.
+        certain: [H, W] bool, pixels of holes beyond the photo's border, where no silhouette was.
+        radius_px: how wide.
+
+    Returns:
+        [H, W] bool.
+    """
+    hole = (~view.known & ~certain).numpy().astype(np.uint8)
+    square = np.ones((2 * radius_px + 1,) * 2, np.uint8)
+    return torch.from_numpy((cv2.dilate(hole, square) > 0) & view.known.numpy())
+
+
 def without_near_bank(view: View, complete: Tensor, wanted: Tensor, certain: Tensor | None = None) -> Tensor:
     """[H, W] disparity of the background: ``complete``, with ``wanted`` continued from the farther side.
 

@@ -21,7 +21,7 @@ from kinephoto.painter.diffuse import push_pull_holes
 from kinephoto.scene.camera import Camera, Pose
 from kinephoto.scene.depth import FLOOR, estimate_depth
 from kinephoto.scene.fit import Trajectory, Viewers, alone, fitted
-from kinephoto.scene.holes import farther_disparity, grown_behind, without_near_bank
+from kinephoto.scene.holes import far_rim, farther_disparity, grown_behind, without_near_bank
 from kinephoto.scene.path import Path, path
 from kinephoto.scene.path import View as Standpoint
 from kinephoto.scene.render import Renderer
@@ -389,8 +389,11 @@ def paint_view(
     if bool(wanted.all()):
         wanted = ~view.known
     background = without_near_bank(view, complete, wanted, certain)
-    painting = paint_holes(painter, view.rgb, ~wanted, background, prompt=prompt, seed=seed)
-    return painting, background, wanted
+    believed = ~(wanted | far_rim(view, certain, under_px))
+    if not bool(believed.any()):
+        believed = ~wanted
+    painting = paint_holes(painter, view.rgb, believed, background, prompt=prompt, seed=seed)
+    return torch.where(wanted, painting, view.rgb), background, wanted
 
 
 def _largest_hole(renderer: Renderer, trajectory: Trajectory) -> tuple[float, float, Standpoint]:
