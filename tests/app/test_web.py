@@ -100,6 +100,21 @@ def test_cancelling_stops_the_running_and_the_waiting_of_one_page_only() -> None
     assert other.result() == "done"
 
 
+def test_cancelling_a_film_lets_the_same_pages_quick_looks_go_on() -> None:
+    line, film, look = Line(5), Steps(), Steps()
+    running = line.submit(film, owner="me")
+    assert film.begun.wait(5)
+    waiting = line.submit(Steps(), owner="me")
+    quick = line.submit(look, owner="me", quick=True)
+    line.cancel_long("me")
+    for job in (running, waiting):
+        with pytest.raises(Cancelled):
+            job.result()
+    film.go.release(1)
+    look.go.release(3)
+    assert quick.result() == "done"
+
+
 def test_who_cancels_is_answered_before_the_work_has_noticed() -> None:
     line, deaf, heard = Line(5), threading.Event(), threading.Event()
 
@@ -513,6 +528,24 @@ def tiny_photo(tmp_path_factory) -> Path:
     return place
 
 
+def test_no_two_jobs_of_the_page_say_where_they_are_in_one_place(client) -> None:
+    """A preview that begins after a film was cancelled would draw its bar over the sentence that says so."""
+    places = {
+        one["id"]: one["props"]["elem_id"]
+        for one in client.config["components"]
+        if "status" in (one["props"].get("elem_classes") or ())
+    }
+    assert {"preview-status", "film-status", "scenes-status", "out-status", "scene-status"} <= {
+        *places.values()
+    }
+    said_in: dict[str, set[str]] = {name: set() for name in places.values()}
+    for event in client.config["dependencies"]:
+        if event["types"]["generator"]:  # it follows a job; the same function may answer several events
+            for place in places.keys() & event["outputs"]:
+                said_in[places[place]].add(event["api_name"].rstrip("_0123456789"))
+    assert all(len(jobs_there) == 1 for jobs_there in said_in.values()), said_in
+
+
 QUICK = {"path": "circle", "seconds": 0.5, "fps": 8, "size": 64, "painter": "opencv:telea", "seed": 5}
 
 
@@ -628,7 +661,7 @@ def test_a_visitor_who_goes_away_in_the_middle_leaves_the_server_at_work(
     assert Path(client.predict(handle_file(tiny_photo), api_name="/depth")[1]).is_file()
 
 
-def test_what_keeps_the_server_from_starting_is_one_sentence(server: tuple[str, Path], kinephoto) -> None:
+def test_what_keeps_the_server_from_starting_is_one_sentence(server: tuple[str, Path], run) -> None:
     port = server[0].rsplit(":", 1)[1]
     for words, says in (
         (("--port", port), f"Port {port} of 127.0.0.1 can't be used"),
@@ -636,9 +669,8 @@ def test_what_keeps_the_server_from_starting_is_one_sentence(server: tuple[str, 
         (("--port", "0"), "--port is 0; it must be from 1 to 65535"),
         (("--host", "no.such.host.invalid", "--insecure"), "There is no address no.such.host.invalid here"),
     ):
-        answer = kinephoto("app", *words)
-        said = answer.stderr.decode()
-        assert answer.returncode == 2 and says in said and "Traceback" not in said
+        code, said = run("app", *words)
+        assert code == 2 and says in said and "Traceback" not in said
 
 
 @pytest.mark.slow

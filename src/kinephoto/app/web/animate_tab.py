@@ -43,6 +43,8 @@ def animate_tab(studio: Studio, panel: Panel) -> None:
         buttons=["download"],
         elem_id="film",
     )
+    # Previews come and go while a film is made and cancelled: each says what it does in a place of its own.
+    preview_status = gr.HTML(NOTHING, elem_id="preview-status", elem_classes="status")
     status = gr.HTML(NOTHING, elem_id="film-status", elem_classes="status")
     with gr.Row():
         make = gr.Button("Make the film", variant="primary", elem_id="make")
@@ -73,7 +75,7 @@ def animate_tab(studio: Studio, panel: Panel) -> None:
         request: Any, ready: bool, path: str | None, depth: str | None, *values: Any
     ) -> Iterator[dict[Any, Any]]:
         if not ready or path is None:
-            yield {player: gr.update(value=None), status: NOTHING}
+            yield {player: gr.update(value=None), preview_status: NOTHING}
             return
 
         def submit() -> tuple[Job, float]:
@@ -84,7 +86,7 @@ def animate_tab(studio: Studio, panel: Panel) -> None:
 
             return studio.line.submit(work, owner=request.session_hash or "", quick=True), PREVIEW_S
 
-        film = yield from follow(submit, status)
+        film = yield from follow(submit, preview_status)
         if film is not None:
             yield {player: gr.update(value=str(film), label="Preview, small and rough")}
 
@@ -111,14 +113,14 @@ def animate_tab(studio: Studio, panel: Panel) -> None:
 
     @with_request
     def stop(request: Any) -> None:
-        studio.line.cancel_all(request.session_hash or "")
+        studio.line.cancel_long(request.session_hash or "")
 
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     inputs = [panel.photo, panel.depth_file, *chosen.values()]
     look_at: dict[str, Any] = {
         "fn": show_preview,
         "inputs": [panel.ready, *inputs],
-        "outputs": [player, status],
+        "outputs": [player, preview_status],
         "concurrency_limit": None,
         **private,
     }
@@ -134,3 +136,4 @@ def animate_tab(studio: Studio, panel: Panel) -> None:
         **private,
     )
     cancel.click(stop, queue=False, **private)
+    panel.photo.change(lambda: NOTHING, None, status, **private)

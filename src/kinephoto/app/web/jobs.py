@@ -175,7 +175,7 @@ class Line:
 
         Args:
             work: called with a function to be told of stages; that raises `Cancelled` when it should stop.
-            owner: for ``cancel_all``.
+            owner: for ``cancel_all`` and ``cancel_long``.
             quick: it goes before what isn't, and a running film steps aside for it.
 
         Raises:
@@ -194,10 +194,14 @@ class Line:
 
     def cancel_all(self, owner: str) -> None:
         """Cancel every job of a page that was closed."""
-        with self._changed:
-            theirs = [job for job in (self._on, *self._waiting) if job is not None and job.owner == owner]
-        for job in theirs:
+        for job in self._jobs_of(owner):
             job.cancel()
+
+    def cancel_long(self, owner: str) -> None:
+        """Cancel a page's films and scenes; its quick looks belong to other controls, and go on."""
+        for job in self._jobs_of(owner):
+            if not job.quick:
+                job.cancel()
 
     def place_of(self, job: Job) -> tuple[int, bool]:
         """How many jobs are before it, and whether it has the device."""
@@ -207,6 +211,10 @@ class Line:
             if job not in self._waiting:
                 return 0, False
             return self._waiting.index(job) + (self._on is not None), False
+
+    def _jobs_of(self, owner: str) -> list[Job]:
+        with self._changed:
+            return [job for job in (self._on, *self._waiting) if job is not None and job.owner == owner]
 
     def turn(self, job: Job) -> _Turn:
         """A context: the device is the job's inside it."""

@@ -155,7 +155,7 @@ def out_animate_tab(studio: Studio, panel: Panel) -> None:
 
     @with_request
     def stop(request: Any) -> None:
-        studio.line.cancel_all(request.session_hash or "")
+        studio.line.cancel_long(request.session_hash or "")
 
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     for event in panel.looked:
