@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import os
+
+# Before torch and numba look, here and in the processes that tests start: small pictures and networks gain nothing
+# by a second thread, and on a busy machine wait for it; the second core has tests of its own.
+os.environ |= {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +24,7 @@ def _shared_folder() -> Path:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -23,14 +20,6 @@ def commands(text: str) -> list[list[str]]:
     """The words of each line that calls kinephoto, comments left out."""
     lines = "\n".join(blocks(text, "sh")).replace("\\\n", " ").splitlines()
     return [line.split("#")[0].split() for line in lines if line.startswith("kinephoto ")]
-
-
-def help_of(*verbs: str) -> subprocess.CompletedProcess[str]:
-    code = "import sys; from kinephoto.app.cli import main; sys.argv[0] = 'kinephoto'; main()"
-    environment = os.environ | {"COLUMNS": "200", "TERM": "dumb", "NO_COLOR": "1"}
-    return subprocess.run(
-        [sys.executable, "-c", code, *verbs, "--help"], capture_output=True, text=True, env=environment
-    )
 
 
 def pages(repository: Path) -> list[Path]:
@@ -63,6 +52,11 @@ def test_the_snippet_is_the_same_everywhere(repository: Path) -> None:
 
 
 def test_every_command_and_flag_that_is_shown_exists(repository: Path) -> None:
+    from typer.testing import CliRunner
+
+    from kinephoto.app.cli import app
+
+    wide = {"COLUMNS": "200", "TERM": "dumb", "NO_COLOR": "1"}
     shown: dict[tuple[str, ...], set[str]] = {}
     for page in pages(repository):
         for words in commands(page.read_text(encoding="utf-8")):
@@ -70,8 +64,8 @@ def test_every_command_and_flag_that_is_shown_exists(repository: Path) -> None:
             shown.setdefault(verbs, set()).update(FLAG.findall(" ".join(words)))
     assert ("animate",) in shown
     for verbs, flags in shown.items():
-        answer = help_of(*verbs)
-        assert answer.returncode == 0, f"kinephoto {' '.join(verbs)}: {answer.stderr}"
+        answer = CliRunner().invoke(app, [*verbs, "--help"], prog_name="kinephoto", env=wide)
+        assert answer.exit_code == 0, f"kinephoto {' '.join(verbs)}: {answer.output}"
         missing = flags - set(FLAG.findall(re.sub(r"[^\w\s-]", " ", answer.stdout)))
         assert not missing, f"kinephoto {' '.join(verbs)} knows no {missing}"
 
