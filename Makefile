@@ -34,7 +34,7 @@ test: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 # A real browser without a network; `make test` does without one.
 test-browser: $(VENV)/installed-dev
