@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from kinephoto.scene.camera import Camera, Pose
-from kinephoto.scene.holes import farther_disparity, grown_behind, without_near_bank
+from kinephoto.scene.holes import far_rim, farther_disparity, grown_behind, without_near_bank
 from kinephoto.scene.render import Renderer
 from kinephoto.scene.values import View
 from kinephoto.scene.world import lifted, photo_layer
@@ -97,3 +97,12 @@ def test_a_lifted_view_closes_the_hole_and_hides_nothing_that_was_known() -> Non
     assert torch.equal(after.rgb[:, view.known], view.rgb[:, view.known])
     assert bool((after.rgb[:, ~view.known] == 1).all())
     assert bool((after.layer[~view.known] == 1).all())
+
+
+def test_only_wide_holes_have_a_rim_that_is_not_believed() -> None:
+    view = view_with_hole()
+    nowhere = torch.zeros_like(view.known)
+    assert not bool(far_rim(view, nowhere, 2).any())
+    rim = far_rim(view, nowhere, 1)
+    assert list(np.flatnonzero(rim.all(0).numpy())) == [39, 48] and int(rim.sum()) == 2 * 60
+    assert not bool(far_rim(view, ~view.known, 1).any())

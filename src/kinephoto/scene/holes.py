@@ -69,22 +69,24 @@ def grown_behind(view: View, complete: Tensor, radius_px: int) -> Tensor:
 
 
 def far_rim(view: View, certain: Tensor, radius_px: int) -> Tensor:
-    """Known pixels beside holes that are not to be painted from.
+    """Known pixels beside wide holes that are not to be painted from.
 
     Depth misses silhouettes by a pixel or two. What of a near thing was taken for background stays behind at the
-    hole's other bank, and a painter would carry its colour on across the whole hole.
+    hole's other bank, and a painter would carry its colour on across the whole hole. Beside a crack the next pixel
+    is still the best guess.
 
     Args:
         view: with the holes.
         certain: [H, W] bool, pixels of holes beyond the photo's border, where no silhouette was.
-        radius_px: how wide.
+        radius_px: how wide; holes that are wide are wider than four times that.
 
     Returns:
         [H, W] bool.
     """
     hole = (~view.known & ~certain).numpy().astype(np.uint8)
+    wide = cv2.morphologyEx(hole, cv2.MORPH_OPEN, np.ones((4 * radius_px + 1,) * 2, np.uint8))
     square = np.ones((2 * radius_px + 1,) * 2, np.uint8)
-    return torch.from_numpy((cv2.dilate(hole, square) > 0) & view.known.numpy())
+    return torch.from_numpy((cv2.dilate(wide, square) > 0) & view.known.numpy())
 
 
 def without_near_bank(view: View, complete: Tensor, wanted: Tensor, certain: Tensor | None = None) -> Tensor:
