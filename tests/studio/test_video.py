@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 import resource
 import signal
@@ -250,18 +251,19 @@ def test_frames_are_let_go_as_they_are_written(tmp_path: Path, name: str) -> Non
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="reads memory from /proc")
 @pytest.mark.parametrize("name", ["film.mp4", "film.webm", "film.gif", "film.webp"])
 def test_memory_is_flat_in_the_number_of_frames(tmp_path: Path, name: str) -> None:
-    """200 more frames of 360 KiB would be 70 MiB if anything kept them."""
+    """66 more frames of 360 KiB would be 23 MiB if anything kept them; once the heap may grow for other reasons."""
     hw, resident = (240, 512), []
 
     def watched() -> Iterator[Frame]:
         for frame in smooth_film(260, hw):
-            if frame.index in (60, 259):  # encoders look up to 50 frames ahead
+            if frame.index in (60, 126, 192, 258):  # encoders look up to 50 frames ahead
                 with open("/proc/self/statm") as file:
                     resident.append(int(file.read().split()[1]) * resource.getpagesize() / 2**20)
             yield frame
 
     write_video(watched(), tmp_path / name, quality="draft")
-    assert resident[1] - resident[0] < 25
+    grown = sorted(after - before for before, after in itertools.pairwise(resident))
+    assert grown[1] < 10, grown
 
 
 class Stop(Exception):
