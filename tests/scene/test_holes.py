@@ -102,7 +102,7 @@ def test_a_lifted_view_closes_the_hole_and_hides_nothing_that_was_known() -> Non
 def test_only_wide_holes_have_a_rim_that_is_not_believed() -> None:
     view = view_with_hole()
     nowhere = torch.zeros_like(view.known)
-    assert not bool(far_rim(view, nowhere, 2).any())
+    assert not bool(far_rim(view, nowhere, 3).any())
     rim = far_rim(view, nowhere, 1)
     assert list(np.flatnonzero(rim.all(0).numpy())) == [39, 48] and int(rim.sum()) == 2 * 60
     assert not bool(far_rim(view, ~view.known, 1).any())

@@ -78,13 +78,14 @@ def far_rim(view: View, certain: Tensor, radius_px: int) -> Tensor:
     Args:
         view: with the holes.
         certain: [H, W] bool, pixels of holes beyond the photo's border, where no silhouette was.
-        radius_px: how wide; holes that are wide are wider than four times that.
+        radius_px: how wide; holes that are wide are wider than three times that.
 
     Returns:
         [H, W] bool.
     """
     hole = (~view.known & ~certain).numpy().astype(np.uint8)
-    wide = cv2.morphologyEx(hole, cv2.MORPH_OPEN, np.ones((4 * radius_px + 1,) * 2, np.uint8))
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3 * radius_px,) * 2)
+    wide = cv2.morphologyEx(hole, cv2.MORPH_OPEN, disc)
     square = np.ones((2 * radius_px + 1,) * 2, np.uint8)
     return torch.from_numpy((cv2.dilate(wide, square) > 0) & view.known.numpy())
 
