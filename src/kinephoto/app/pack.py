@@ -44,7 +44,8 @@ def pack(
             if state.note:
                 say(f"Note: {state.note}", quiet)
     say(
-        f"{output}: {state.done - state.skipped} photos in {state.shards} shards; {state.skipped} photos could not be "
+        f"{output}: {state.done - state.skipped} photos in {state.shards} "
+        f"{'shard' if state.shards == 1 else 'shards'}; {state.skipped} photos could not be "
         f"used; {output / 'index.json'} lists and checks them.",
         quiet,
     )

@@ -113,8 +113,8 @@ def painter_card(pipeline: Any, sizes: Mapping[str, int], stored: int, training:
         "Photos": training.photos
         + "\n\nTheir depth, for the cycle rendering, is that of the teacher of the depth "
         "network, whose card is `depth.md`. The decoder's perceptual losses look through the AlexNet and the VGG16 "
-        "that come with the package stlpips-pytorch (trained on ImageNet). ST-LPIPS judges with the same weights, "
-        "arranged otherwise; so of the numbers below only PSNR is independent.",
+        "that come with the package stlpips-pytorch (trained on ImageNet). ST-LPIPS judges with the same networks; "
+        "so of the numbers below only PSNR is independent.",
         "Network": network,
         "Holes": f"{holes} {training.objects}".strip(),
         "Training": f"M-UNet and text encoder: {training.steps:,} steps in {training.hours:.1f} hours "
