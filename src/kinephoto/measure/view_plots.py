@@ -54,10 +54,11 @@ def _against_time(found: Mapping[str, Any], target: Path) -> Path:
 
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     for axes, (metric, label) in zip(figure.subplots(1, 2), METRICS, strict=True):
-        for method in found["methods"]:
+        for number, method in enumerate(found["methods"]):
             seconds, quality = (_mean_of(found, method, name) for name in ("seconds", metric))
             if seconds > 1e-3 and quality == quality:  # a mere copy would squash the scale; NaN: not one view
-                axes.plot(seconds, quality, "o", markersize=4, label=method)
+                marker = "os^v"[number // 10 % 4]  # there are ten colours
+                axes.plot(seconds, quality, marker, markersize=4, label=method)
         axes.set(xscale="log", xlabel="seconds a view", ylabel=label)
         axes.grid(linewidth=0.3)
     handles, labels = figure.axes[0].get_legend_handles_labels()
