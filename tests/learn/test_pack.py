@@ -13,11 +13,12 @@ from PIL import Image
 from kinephoto.errors import InputError
 from kinephoto.learn import pack as packing
 from kinephoto.learn.objects import Outline, object_map
-from kinephoto.learn.pack import INDEX, Packed, pack
+from kinephoto.learn.pack import Packed, pack
 from kinephoto.learn.pack_settings import PackSettings
 from kinephoto.learn.photos import read_labelled, split_of
+from kinephoto.learn.plan import finished
 from kinephoto.learn.shards import read_shards
-from kinephoto.learn.tar_places import expanded
+from kinephoto.learn.tar_places import INDEX, expanded
 
 
 @pytest.fixture
@@ -42,12 +43,7 @@ def digests(out: Path) -> dict[str, str]:
 
 
 def shards_read(urls: Path, **given):
-    reading = read_shards(urls, None, 0, **given)
-    while True:
-        try:
-            next(reading)
-        except StopIteration as end:
-            return end.value
+    return finished(read_shards(urls, None, 0, **given))
 
 
 # webdataset leaves its files to the garbage collector.

@@ -16,6 +16,7 @@ from kinephoto.learn.pack_settings import PackSettings
 from kinephoto.learn.painter_plan import plan
 from kinephoto.learn.painter_settings import OutpainterSettings, PainterSettings
 from kinephoto.learn.photos import is_held_out
+from kinephoto.learn.plan import finished
 from kinephoto.learn.shard_crops import ShardCrops
 from kinephoto.learn.shards import STEPS_PER_SHARD, read_shards
 from kinephoto.learn.tar_places import TarPlaces
@@ -40,12 +41,7 @@ def index(photos, tmp_path_factory) -> Path:
 
 
 def read(urls: Path, **given):
-    reading = read_shards(urls, None, 0, **given)
-    while True:
-        try:
-            next(reading)
-        except StopIteration as end:
-            return end.value
+    return finished(read_shards(urls, None, 0, **given))
 
 
 def settings_of(kind, urls: Path, out: Path, **changes):

@@ -37,7 +37,8 @@ from kinephoto.learn.photos import (
     split_of,
 )
 from kinephoto.learn.schedule import follow, warm_cosine
-from kinephoto.learn.shards import is_shards, read_shards
+from kinephoto.learn.shards import read_shards
+from kinephoto.learn.tar_places import is_shards
 from kinephoto.learn.teacher import Teacher
 from kinephoto.scene.depthnet import (
     DepthNet,

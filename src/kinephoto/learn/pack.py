@@ -30,9 +30,8 @@ from kinephoto.learn.labels import QUALITY, BuiltinDepth, TeacherLabels, read_co
 from kinephoto.learn.objects import Outline, object_map, read_outlines
 from kinephoto.learn.pack_settings import PackSettings
 from kinephoto.learn.photos import Skipped, check_few_bad, label_path, reason, split_of, upright
-from kinephoto.learn.tar_places import ENDINGS, Part
+from kinephoto.learn.tar_places import ENDINGS, INDEX, Part
 
-INDEX = "index.json"
 LARGEST_PX = 100_000
 """Short side of a photo at its own size."""
 

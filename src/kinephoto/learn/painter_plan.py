@@ -16,7 +16,8 @@ from kinephoto.learn.painter_settings import PainterSettings
 from kinephoto.learn.painter_state import read_painter_state
 from kinephoto.learn.photos import Labelled, read_labelled, split_of
 from kinephoto.learn.plan import finished, in_words
-from kinephoto.learn.shards import is_shards, read_shards, some_captions
+from kinephoto.learn.shards import read_shards, some_captions
+from kinephoto.learn.tar_places import is_shards
 from kinephoto.learn.train import captions_of, new_accelerator
 from kinephoto.learn.trainee import kind_of, parts_of
 
@@ -79,8 +80,7 @@ def _looked_at(
     labels = TeacherLabels(BuiltinDepth(), None)
     if is_shards(settings.photos):
         found, captions = finished(read_shards(settings.photos, labels, settings.seed))
-        few = [found.train[place] for place in range(min(SAMPLE, len(found.train)))]
-        return (len(found.train), len(found.held_out)), few, captions
+        return (len(found.train), len(found.held_out)), list(found.train[:SAMPLE]), captions
     train, held_out = (split_of(settings.photos, split, settings.out) for split in ("train", "held-out"))
     return (len(train), len(held_out)), _sample(settings, train, labels), captions_of(settings, train)
 

@@ -129,6 +129,8 @@ class OutpainterSettings(PainterSettings):
 
     @model_validator(mode="after")
     def _there_are_objects(self) -> OutpainterSettings:
-        if not self.objects and self.photos.suffix != ".tar" and self.photos.name != "index.json":
+        from kinephoto.learn.tar_places import is_shards
+
+        if not self.objects and not is_shards(self.photos):
             raise PydanticCustomError("objects", "--objects must be given for a folder of photos")
         return self

@@ -19,7 +19,8 @@ from kinephoto.learn.distill import config_of, optimiser_of, train_step
 from kinephoto.learn.distill_settings import DistillSettings
 from kinephoto.learn.labels import TeacherLabels
 from kinephoto.learn.photos import Labelled, label_path, read_labelled, split_of
-from kinephoto.learn.shards import MEMORY_MB, is_shards, read_shards
+from kinephoto.learn.shards import MEMORY_MB, read_shards
+from kinephoto.learn.tar_places import is_shards
 from kinephoto.learn.teacher import Teacher
 from kinephoto.scene.depthnet import DepthNet, DepthNetConfig, parameter_count, placed
 from kinephoto.scene.machine import bfloat16_helps, usable_device
@@ -93,8 +94,7 @@ def _looked_at(settings: DistillSettings, teacher: Teacher | None) -> _LookedAt:
     if is_shards(settings.photos):
         labels = TeacherLabels(teacher, None) if teacher is not None else None
         photos, _ = finished(read_shards(settings.photos, labels, settings.seed))
-        few = [photos.train[place] for place in range(min(SAMPLE, len(photos.train)))]
-        return _LookedAt(len(photos.train), len(photos.held_out), few)
+        return _LookedAt(len(photos.train), len(photos.held_out), photos.train[:SAMPLE])
     train, held_out = (split_of(settings.photos, split, settings.out) for split in ("train", "held-out"))
     few, label_s = _sample(settings.photos, train + held_out, teacher)
     unlabelled = sum(not label_path(settings.photos, name).is_file() for name in train + held_out)

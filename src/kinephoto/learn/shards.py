@@ -44,11 +44,6 @@ STEPS_PER_SHARD = 100
 """After which a crop's photos are drawn from the next shard."""
 
 
-def is_shards(photos: Path) -> bool:
-    """Whether ``--photos`` names tar files, such as ``shards-{000..127}.tar``, or the index of some."""
-    return photos.suffix == ".tar" or photos.name == "index.json"
-
-
 class ShardPhotos(Sequence[Labelled]):
     """Photos of shards, read when asked for; one that can't be used is counted, and the next one stands for it.
 

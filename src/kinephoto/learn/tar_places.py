@@ -15,8 +15,16 @@ import numpy as np
 
 from kinephoto.errors import InputError
 
+INDEX = "index.json"
+"""Lists the shards beside it."""
+
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
+
+
+def is_shards(photos: Path) -> bool:
+    """Whether ``--photos`` names tar files, such as ``shards-{000..127}.tar``, or the index of some."""
+    return photos.suffix == ".tar" or photos.name == INDEX
 
 
 class Part(IntEnum):
@@ -137,7 +145,7 @@ def expanded(urls: Path) -> list[Path]:
         >>> [str(path) for path in expanded(Path("{a,b}-{09..10}.tar"))]
         ['a-09.tar', 'a-10.tar', 'b-09.tar', 'b-10.tar']
     """
-    if urls.name == "index.json":
+    if urls.name == INDEX:
         return _listed(urls)
     found: list[Path] = []
     for name in _without_braces(str(urls)):

@@ -31,7 +31,8 @@ from kinephoto.learn.photos import PhotoSet, Progress
 from kinephoto.learn.samples import write_samples
 from kinephoto.learn.schedule import follow, warm_cosine
 from kinephoto.learn.shard_crops import ShardCrops
-from kinephoto.learn.shards import is_shards, read_shards, some_captions
+from kinephoto.learn.shards import read_shards, some_captions
+from kinephoto.learn.tar_places import is_shards
 from kinephoto.learn.trainee import Parts, kind_of, parts_of
 from kinephoto.scene.machine import bfloat16_helps
 
