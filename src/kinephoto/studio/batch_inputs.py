@@ -109,7 +109,7 @@ def _from_folder(folder: str, recursive: bool) -> Iterator[Row]:
 def _from_url(url: str, recursive: bool) -> Iterator[Row]:
     files, inside = opened(url)
     kind = url.partition("://")[0]
-    try:
+    with _looking_into(url):
         if _PATTERN & set(inside):
             names, root = sorted(files.glob(inside)), ""
         elif files.isfile(inside):
@@ -119,11 +119,6 @@ def _from_url(url: str, recursive: bool) -> Iterator[Row]:
             names, root = sorted(files.find(inside, maxdepth=None if recursive else 1)), inside
         else:
             raise InputError(f"There is no photo, folder or manifest {url}.")
-    except InputError:
-        raise
-    except Exception as error:  # each storage has its own
-        said = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{url} can't be looked into: {said.rstrip('.')}.") from error
     for name in filter(_is_photo, names):
         own = name.removeprefix(root).lstrip("/") if root else PurePosixPath(name).name
         yield Row(f"{kind}://{name.lstrip('/')}", str(PurePosixPath(own).with_suffix("")))
@@ -139,10 +134,20 @@ def _shards_of(source: str) -> list[str]:
         return sorted(glob.glob(source))
     files, inside = opened(source)
     kind = source.partition("://")[0]
-    try:
+    with _looking_into(source):
         return [f"{kind}://{name.lstrip('/')}" for name in sorted(files.glob(inside))]
+
+
+@contextmanager
+def _looking_into(url: str) -> Iterator[None]:
+    """What a storage says is told in one sentence."""
+    try:
+        yield
+    except InputError:
+        raise
     except Exception as error:  # each storage has its own
-        raise InputError(f"{source} can't be looked into: {error}.") from error
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{url} can't be looked into: {said.rstrip('.')}.") from error
 
 
 def _from_shard(shard: str) -> Iterator[Row]:
