@@ -1,4 +1,4 @@
-"""How the compiled parts of the scene are compiled: once, kept on disk, announced while it happens.
+"""How the compiled parts are compiled: once, kept on disk, announced while it happens.
 
 Numba keeps what it compiled in ``__pycache__`` beside the source or, when that folder cannot be
 written (a system-wide installation), in the user's own cache folder; the environment variable
@@ -9,9 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
+from typing import Any
 
 import numba
 from numba.core import event
+
+from kinephoto.interrupts import held_back
 
 # error_model="numpy": a division never raises, so a loop with one in it can still use SIMD.
 # No fastmath: it would fuse and reorder, and then two machines would not agree on every pixel.
@@ -19,12 +23,25 @@ _OPTIONS = {"nogil": True, "error_model": "numpy"}
 
 
 def kernel(function: Callable) -> Callable:
-    """Compile a function on its first call; it runs without holding Python's global lock."""
+    """Compile a function on its first call; it runs without holding Python's global lock.
+
+    Ctrl-C and SIGTERM wait while it is compiled, a second or a few: an exception inside LLVM's callbacks is lost
+    and leaves LLVM locked, so that the next thread that compiles would wait for ever.
+    """
     try:
-        return numba.njit(function, cache=True, **_OPTIONS)
+        dispatcher = numba.njit(function, cache=True, **_OPTIONS)
     except RuntimeError:
         # Numba finds no folder that it may write to, as in a container without a home.
-        return numba.njit(function, **_OPTIONS)
+        dispatcher = numba.njit(function, **_OPTIONS)
+    compile_for = dispatcher.compile
+
+    @wraps(compile_for)
+    def in_peace(*signature: Any) -> Any:
+        with held_back("SIGINT", "SIGTERM", "SIGHUP"):
+            return compile_for(*signature)
+
+    dispatcher.compile = in_peace
+    return dispatcher
 
 
 def inlined(function: Callable) -> Callable:

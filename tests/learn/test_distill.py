@@ -271,16 +271,6 @@ def test_ctrl_c_waits_for_the_step_in_hand_and_loses_nothing(settings, tiny, tmp
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 
-def test_ctrl_c_that_is_ignored_stays_ignored():
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        with checkpoint.interrupt_waits():
-            signal.raise_signal(signal.SIGINT)
-        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 def test_a_run_with_a_teacher_that_was_killed_ends_the_same(settings, tiny, tmp_path, teacher_folder):
     chosen = {"teacher": teacher_folder, "feature_steps": 5, "half": True, "check_every": 2}
     run(settings(out=tmp_path / "whole", **chosen), tiny)

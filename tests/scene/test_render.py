@@ -12,11 +12,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from kinephoto.compiled import announcing
 from kinephoto.errors import InputError
 from kinephoto.measure.metrics import psnr
 from kinephoto.scene import raster
 from kinephoto.scene.camera import Camera, Pose
-from kinephoto.scene.compiled import announcing
 from kinephoto.scene.reference import FARTHEST_SUBPIXEL, SUBPIXELS
 from kinephoto.scene.render import LARGEST_VIEW_PX, Renderer, cycle
 from kinephoto.scene.values import Layer, View

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import subprocess
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +15,6 @@ from kinephoto.studio.files import (
     check_file,
     check_folder,
     check_suffix,
-    ending_cleanly,
     whole,
     whole_folder,
 )
@@ -250,47 +247,3 @@ def test_a_failing_swap_brings_the_older_folder_back(tmp_path: Path, monkeypatch
         monkeypatch.setattr(os, "rename", fails_at_the_second)
     assert os.listdir(target) == ["ours-1"]
     assert os.listdir(tmp_path) == ["frames"]
-
-
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
-def test_a_request_to_end_unwinds_and_leaves_nothing(tmp_path: Path, name: str) -> None:
-    number = getattr(signal, name)
-    # Whoever runs the tests under nohup has SIGHUP ignored.
-    before = signal.signal(number, signal.SIG_DFL)
-    try:
-        with pytest.raises(SystemExit) as ending, ending_cleanly(), whole(tmp_path / "film.mp4"):
-            os.kill(os.getpid(), number)
-        assert signal.getsignal(number) is signal.SIG_DFL
-    finally:
-        signal.signal(number, before)
-    assert ending.value.code == 128 + number
-    assert os.listdir(tmp_path) == []
-
-
-def test_somebody_elses_signal_handler_is_left_alone() -> None:
-    def theirs(*_: object) -> None:
-        return None
-
-    signal.signal(signal.SIGTERM, theirs)
-    try:
-        with ending_cleanly():
-            assert signal.getsignal(signal.SIGTERM) is theirs
-        assert signal.getsignal(signal.SIGTERM) is theirs
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def test_outside_the_main_thread_signals_are_no_business_of_ours() -> None:
-    failures = []
-
-    def run() -> None:
-        try:
-            with ending_cleanly():
-                pass
-        except ValueError as error:  # what signal.signal raises in a thread
-            failures.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    assert failures == []

@@ -106,9 +106,9 @@ def batch(
     quiet: Quiet = False,
 ) -> None:
     """Do the same with many photos; what is done is skipped when it is called again."""
+    from kinephoto.interrupts import ending_cleanly
     from kinephoto.studio.batch import Machine, closing_sentence, run
     from kinephoto.studio.batch_plan import Extras, plan_of
-    from kinephoto.studio.files import ending_cleanly
 
     extras = Extras(
         save_depth,
@@ -179,7 +179,7 @@ def _failure(tally: Tally) -> str:
 
 def _words(tally: Tally) -> tuple[str, str]:
     """Photos a second; what is left, and failures."""
-    from kinephoto.studio.estimate import in_words
+    from kinephoto.durations import in_words
 
     pace = f"{tally.photos_per_s:.2f} photos/s" if tally.photos_per_s else ""
     failures = f", {tally.failed} failed" if tally.failed else ""

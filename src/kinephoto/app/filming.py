@@ -107,7 +107,8 @@ def as_file(source: Path) -> Iterator[Path]:
 
 def _expected(subject: Subject, settings: AnimateSettings) -> str:
     """Such as "96 frames of 720×540: about 20 s."."""
-    from kinephoto.studio.estimate import estimate_seconds, in_words
+    from kinephoto.durations import in_words
+    from kinephoto.studio.estimate import estimate_seconds
     from kinephoto.studio.outputs import frame_hw, whole_hw
 
     count, whole = round(settings.seconds * settings.fps), whole_hw(subject.hw, settings)

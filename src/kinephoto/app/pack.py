@@ -33,8 +33,8 @@ def pack(
     quiet: Quiet = False,
 ) -> None:
     """Pack photos, depth, captions and objects into WebDataset shards; the same command goes on where it stopped."""
+    from kinephoto.interrupts import ending_cleanly
     from kinephoto.learn.pack import pack as run
-    from kinephoto.studio.files import ending_cleanly
 
     work = run(photos, output, settings)
     with ending_cleanly(), closing(work), bar(quiet) as progress:

@@ -20,8 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kinephoto.errors import InputError
+from kinephoto.interrupts import held_back
 from kinephoto.learn.autoencoder_settings import AutoencoderSettings
-from kinephoto.learn.checkpoint import interrupt_waits
 from kinephoto.learn.crop_sources import Crops
 from kinephoto.learn.distill import PhotoSet, Progress, read_photos
 from kinephoto.learn.hole_crops import HoleBatch, drawn_ahead
@@ -147,7 +147,7 @@ def _train(settings: AutoencoderSettings, photos: PhotoSet) -> Iterator[Progress
     for step, batch in enumerate(drawn_ahead(draw, 0, settings.steps)):
         for group in optimiser.param_groups:
             group["lr"] = settings.lr * warm_cosine(step, settings.steps, 100, 0.02)
-        with interrupt_waits():
+        with held_back("SIGINT"):
             z = latents(batch, step)
             rng = np.random.default_rng((settings.seed, step, 5))
             with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):

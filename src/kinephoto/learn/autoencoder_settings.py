@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from kinephoto.learn.distill_settings import setting
+from kinephoto.setting import setting
 
 
 class AutoencoderSettings(BaseModel):

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 
 from kinephoto.errors import InputError
-from kinephoto.learn.checkpoint import written_whole
 from kinephoto.learn.pairs import MIXTURE, Kind, Motion, cycle_pair
 from kinephoto.learn.photos import Labelled
 from kinephoto.scene.depth import FLOOR
 from kinephoto.scene.edges import sharpen
+from kinephoto.whole_file import written_whole
 
 VERSION = 1
 """Of how holes are made; another one makes them anew."""

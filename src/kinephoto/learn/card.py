@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kinephoto.errors import InputError
-from kinephoto.learn.checkpoint import written_whole
 from kinephoto.scene.depthnet import DepthNetConfig, load_depthnet, parameter_count
+from kinephoto.whole_file import written_whole
 
 Numbers = Mapping[str, "float | str | Mapping[str, float | str]"]
 

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import pickle
-import secrets
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,23 +11,7 @@ import torch
 
 from kinephoto.errors import InputError
 from kinephoto.scene.depthnet import DepthNet, DepthNetConfig
-
-
-@contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """A name to write to; it becomes ``path`` in one move at the end, and disappears if something goes wrong.
-
-    It is another one each time: processes that share a folder may make the same file at once.
-    """
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        yield beside
-        with beside.open("rb") as file:
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
+from kinephoto.whole_file import written_whole
 
 
 def sweep(folder: Path) -> None:
@@ -41,26 +19,6 @@ def sweep(folder: Path) -> None:
     for left in folder.glob(".*.part"):
         if left.is_file():
             left.unlink(missing_ok=True)
-
-
-@contextmanager
-def interrupt_waits() -> Iterator[None]:
-    """Ctrl-C takes effect at the end of the block, so that what is inside is done wholly or not begun.
-
-    Only the main thread is told of Ctrl-C; elsewhere, and where it isn't Python that listens, nothing changes.
-    """
-    listener = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or listener is None:
-        yield
-        return
-    pressed = []
-    signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, listener)
-    if pressed:
-        signal.raise_signal(signal.SIGINT)
 
 
 def save_state(

@@ -21,7 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kinephoto.errors import InputError
-from kinephoto.learn.checkpoint import interrupt_waits, read_state, save_state
+from kinephoto.interrupts import held_back
+from kinephoto.learn.checkpoint import read_state, save_state
 from kinephoto.learn.compress import start_from_teacher
 from kinephoto.learn.crops import TOKEN_PX, batches, random_crop
 from kinephoto.learn.distill_settings import DistillSettings
@@ -172,7 +173,7 @@ def _train(
             for step, rgb, disparity in batches(photos.train, settings, first):
                 for group in optimiser.param_groups:
                     group["lr"] = settings.lr * group["scale"] * learning_rate(step, settings)
-                with interrupt_waits():
+                with held_back("SIGINT"):
                     loss = train_step(
                         net, optimiser, rgb.to(device), disparity.to(device), step, teacher, settings
                     )

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from kinephoto.setting import setting
+
 FEWEST_TOKENS, MOST_TOKENS = 2, 64
-
-
-def setting(default: Any, says: str, panel: str, **limits: Any) -> Any:
-    """A field: its default (``...``: must be given), the sentence for the help, its group there, its limits."""
-    return Field(default, description=says, json_schema_extra={"panel": panel}, **limits)
 
 
 class DistillSettings(BaseModel):

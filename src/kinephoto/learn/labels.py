@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from kinephoto.learn.checkpoint import written_whole
 from kinephoto.scene.depthnet import DepthNet, builtin_weights, load_depthnet
+from kinephoto.whole_file import written_whole
 
 QUALITY = 95
 """Of the AVIF file."""

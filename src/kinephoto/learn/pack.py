@@ -24,13 +24,14 @@ from PIL import Image
 
 from kinephoto.errors import InputError
 from kinephoto.learn.captions import read_captions
-from kinephoto.learn.checkpoint import sweep, written_whole
+from kinephoto.learn.checkpoint import sweep
 from kinephoto.learn.hole_crops import drawn_ahead
 from kinephoto.learn.labels import QUALITY, BuiltinDepth, TeacherLabels, read_code
 from kinephoto.learn.objects import Outline, object_map, read_outlines
 from kinephoto.learn.pack_settings import PackSettings
 from kinephoto.learn.photos import Skipped, check_few_bad, label_path, reason, split_of, upright
 from kinephoto.learn.tar_places import ENDINGS, INDEX, Part
+from kinephoto.whole_file import written_whole
 
 LARGEST_PX = 100_000
 """Short side of a photo at its own size."""

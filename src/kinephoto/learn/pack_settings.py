@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from kinephoto.learn.distill_settings import setting
+from kinephoto.setting import setting
 
 
 class PackSettings(BaseModel):

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from kinephoto.learn.card import OUR_PHOTOS, commands, refuse_missing, tables
-from kinephoto.learn.checkpoint import written_whole
 from kinephoto.learn.pairs import MIXTURE, Motion
+from kinephoto.whole_file import written_whole
 
 PARTS = ("vae", "unet", "text_encoder")
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from kinephoto.durations import in_words
 from kinephoto.errors import InputError
 from kinephoto.learn.bank import HoleBank
 from kinephoto.learn.diffusion import loss_of, noised
@@ -15,7 +16,7 @@ from kinephoto.learn.labels import BuiltinDepth, TeacherLabels
 from kinephoto.learn.painter_settings import PainterSettings
 from kinephoto.learn.painter_state import read_painter_state
 from kinephoto.learn.photos import Labelled, read_labelled, split_of
-from kinephoto.learn.plan import finished, in_words
+from kinephoto.learn.plan import finished
 from kinephoto.learn.shards import read_shards, some_captions
 from kinephoto.learn.tar_places import is_shards
 from kinephoto.learn.train import captions_of, new_accelerator
@@ -66,7 +67,7 @@ def plan(settings: PainterSettings) -> str:
         else f"{settings.steps} steps of {settings.batch * settings.accumulate} crops of {settings.crop_px} px "
         "for each process.",
         f"The variant {settings.variant}, {weights:.2f} million weights that learn; it starts from: {settings.init}.",
-        f"About {in_words((settings.steps - first) * step_s)} on {accelerator.device.type} ({step_s:.2g} s a "
+        f"{in_words((settings.steps - first) * step_s).capitalize()} on {accelerator.device.type} ({step_s:.2g} s a "
         "step), and the time for the holes.",
         "Nothing has been written.",
     ]

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
 
-from kinephoto.learn.distill_settings import setting
+from kinephoto.setting import setting
 
 
 class PainterSettings(BaseModel):

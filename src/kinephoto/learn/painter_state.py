@@ -14,11 +14,11 @@ import torch
 from safetensors.torch import save_file
 
 from kinephoto.errors import InputError
-from kinephoto.learn.checkpoint import written_whole
 from kinephoto.learn.photos import reason
 from kinephoto.learn.trainee import Trainee
 from kinephoto.painter.networks import quiet
 from kinephoto.painter.pipeline import MUNetPipeline
+from kinephoto.whole_file import written_whole
 
 
 def save_painter_state(

@@ -12,6 +12,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
+from kinephoto.durations import in_words
 from kinephoto.errors import InputError
 from kinephoto.learn.checkpoint import read_state
 from kinephoto.learn.crops import TOKEN_PX, draw_batch
@@ -72,8 +73,8 @@ def plan(settings: DistillSettings, config: DepthNetConfig | None = None) -> str
         f"{min(with_features, settings.steps)} also match the teacher's features.",
         f"{first} of these steps are done already." if first else "",
         f"A network of {parameter_count(DepthNet(config)) / 1e6:.2f} million weights; it starts from: {settings.init}.",
-        f"About {in_words(seconds)} on {settings.device} ({featured_s:.2g} s a step with the teacher's features, "
-        f"{plain_s:.2g} s without).",
+        f"{in_words(seconds).capitalize()} on {settings.device} ({featured_s:.2g} s a step with the teacher's "
+        f"features, {plain_s:.2g} s without).",
         "Nothing has been written.",
     ]
     return "\n".join(filter(None, sentences))
@@ -165,12 +166,3 @@ def _relative_costs(settings: DistillSettings) -> np.ndarray:
     steps = np.arange(settings.steps)
     areas = tokens[np.minimum(len(tokens) - 1, steps * len(tokens) // settings.steps)] ** 2
     return areas / areas[settings.steps // 2]
-
-
-def in_words(seconds: float) -> str:
-    """Roughly, as a person would say it."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    if seconds < 90 * 60:
-        return f"{round(seconds / 60)} min"
-    return f"{round(seconds / 3600, 1):g} h"

@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from kinephoto.learn.checkpoint import written_whole
 from kinephoto.learn.hole_crops import HoleBatch
 from kinephoto.painter.builtin import STEPS, STRENGTH
 from kinephoto.painter.pipeline import MUNetPipeline, composited
+from kinephoto.whole_file import written_whole
 
 SHOWN = 8
 

@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 
 from kinephoto.errors import InputError
+from kinephoto.interrupts import held_back
 from kinephoto.learn.captions import read_captions
-from kinephoto.learn.checkpoint import interrupt_waits, sweep
+from kinephoto.learn.checkpoint import sweep
 from kinephoto.learn.crop_sources import Crops
 from kinephoto.learn.diffusion import Noised, loss_of, noised
 from kinephoto.learn.distill import read_photos
@@ -107,7 +108,7 @@ class _Run:
         board = _board(settings.out) if self.accelerator.is_main_process else None
         try:
             for batches in drawn_ahead(self._draw, self.first, settings.steps):
-                with interrupt_waits():
+                with held_back("SIGINT"):
                     loss = self._step(done, batches)
                     done, seconds = done + 1, self.spent + time.perf_counter() - began
                 scores: dict[str, float] = {}

@@ -11,10 +11,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
-_compiled = numba.njit(cache=True, nogil=True)
+from kinephoto.compiled import kernel
 
 
 class Terrain(NamedTuple):
@@ -59,7 +58,7 @@ class Prices(NamedTuple):
     certain_px: float
 
 
-@_compiled
+@kernel
 def _random(state):
     """Uniform in [0, 1), the same on every machine (xorshift32; Marsaglia 2003)."""
     bits = state[0]
@@ -70,13 +69,13 @@ def _random(state):
     return np.float64(bits) / 4294967296.0
 
 
-@_compiled
+@kernel
 def _generator(seed):
     """State of ``_random``; xorshift must not start from 0."""
     return np.array([(seed * 2 + 1) & 0xFFFFFFFF], np.uint32)
 
 
-@_compiled
+@kernel
 def _gather(rgb, weight, disparity, limit, y, x, r, colours, weights):
     """Copy the patch around (y, x) and how much each of its pixels counts; returns the weights' sum.
 
@@ -99,7 +98,7 @@ def _gather(rgb, weight, disparity, limit, y, x, r, colours, weights):
     return total
 
 
-@_compiled
+@kernel
 def _distance(flat, width, r, colours, weights, v, u, limit):
     """Weighted squared difference to the source patch around (v, u); stops once above ``limit``."""
     total = np.float32(0)
@@ -116,7 +115,7 @@ def _distance(flat, width, r, colours, weights, v, u, limit):
     return total
 
 
-@_compiled
+@kernel
 def _price(terrain, prices, y, x, v, u):
     """The source's price besides its patch, see ``Prices``."""
     dy, dx = np.float64(v - y), np.float64(u - x)
@@ -134,7 +133,7 @@ def _price(terrain, prices, y, x, v, u):
     )
 
 
-@_compiled
+@kernel
 def peel(picture, weight, terrain, prices, targets, match, r, span_px, seed):
     """Paint a hole from its farther bank inwards, pixel after pixel, each from the best fitting patch.
 
@@ -199,7 +198,7 @@ def peel(picture, weight, terrain, prices, targets, match, r, span_px, seed):
                 picture[y, x, c] = picture[best_v, best_u, c]
 
 
-@_compiled
+@kernel
 def search(picture, weight, terrain, prices, targets, match, cost, rounds, r, span_px, seed):
     """Improve ``match`` and ``cost`` in place, by neighbours' matches and random trials.
 
@@ -258,7 +257,7 @@ def search(picture, weight, terrain, prices, targets, match, cost, rounds, r, sp
             cost[y, x] = best
 
 
-@_compiled
+@kernel
 def vote(rgb, weight, terrain, wanted, voting, match, cost, sharpness, r, out):
     """Let every match paint its patch; each wanted pixel becomes the weighted mean of what is proposed.
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import numba
+from kinephoto.compiled import kernel
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def relax(field, bank, disparity, reach, ys, xs, screen, sweeps):
     """Gauss-Seidel sweeps from the bank inwards and back; ``field`` is written in place.
 

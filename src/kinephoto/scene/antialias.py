@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kinephoto.scene.compiled import kernel
+from kinephoto.compiled import kernel
 from kinephoto.scene.mesh import CONNECTED_TOLERANCE
 from kinephoto.scene.raster import Band
 from kinephoto.scene.sampling import Surface, sample_point

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
@@ -25,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kinephoto.errors import InputError
+from kinephoto.whole_file import written_whole
 
 RGB_MEAN = (0.485, 0.456, 0.406)
 RGB_DEVIATION = (0.229, 0.224, 0.225)
@@ -288,16 +288,8 @@ def save_depthnet(net: DepthNet, path: Path, notes: dict[str, Any]) -> None:
 
     weights = {name: value.detach().half().contiguous() for name, value in net.state_dict().items()}
     header = {"config": json.dumps(asdict(net.config)), "notes": json.dumps(notes)}
-    beside = path.with_name(f".{path.name}.part")
-    try:
-        with beside.open("wb") as file:
-            file.write(_ordered(save(weights, metadata=header)))
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
+    with written_whole(path) as beside:
+        beside.write_bytes(_ordered(save(weights, metadata=header)))
 
 
 def _ordered(data: bytes) -> bytes:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kinephoto.scene.compiled import kernel
+from kinephoto.compiled import kernel
 from kinephoto.scene.mesh import CONNECTED_TOLERANCE, sharpen_edges
 
 NETWORK_WINDOW_PX, NETWORK_TIMES = 5, 2

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kinephoto.scene.compiled import kernel
+from kinephoto.compiled import kernel
 from kinephoto.scene.mesh import CONNECTED_TOLERANCE
 from kinephoto.scene.values import View
 

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kinephoto.compiled import kernel
 from kinephoto.errors import InputError
-from kinephoto.scene.compiled import kernel
 
 CONNECTED_TOLERANCE = 0.1
 """Two neighbours lie on one surface when their disparities differ by at most this share."""

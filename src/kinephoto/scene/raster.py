@@ -23,7 +23,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from kinephoto.scene.compiled import inlined, kernel
+from kinephoto.compiled import inlined, kernel
 from kinephoto.scene.mesh import SEGMENT, Mesh
 from kinephoto.scene.reference import (
     FARTHEST_SUBPIXEL,

@@ -97,7 +97,7 @@ class Renderer:
         self.threads = threads or usable_cores()
         self._device = place if engine == "torch" else None
         self._on_compile = on_compile
-        from kinephoto.scene.compiled import announcing
+        from kinephoto.compiled import announcing
 
         with announcing(on_compile):
             self._prepared = tuple(_Prepared.of(layer, self._device) for layer in layers)
@@ -205,8 +205,8 @@ class Renderer:
 
         ``multiple``: bands are a multiple of this many rows.
         """
+        from kinephoto.compiled import announcing
         from kinephoto.scene import raster
-        from kinephoto.scene.compiled import announcing
 
         height, width = camera.hw
         if max(height, width) > LARGEST_VIEW_PX:

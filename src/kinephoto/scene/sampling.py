@@ -21,8 +21,8 @@ from numba import types
 from numba.extending import intrinsic
 from torch import Tensor
 
+from kinephoto.compiled import inlined, kernel
 from kinephoto.errors import InputError
-from kinephoto.scene.compiled import inlined, kernel
 from kinephoto.scene.mesh import CONNECTED_TOLERANCE, smooth_around
 from kinephoto.scene.values import Hits
 

@@ -57,20 +57,6 @@ def estimate_seconds(
     return FIXED_S + _slowness() * (LOAD_S.get(known, 0.0) + scene + paintings * paint + shared / workers)
 
 
-def in_words(seconds: float) -> str:
-    """Roughly, as a person would say it.
-
-    Example:
-        >>> in_words(7.3), in_words(95), in_words(4000)
-        ('about 7 s', 'about 2 min', 'about 1.1 h')
-    """
-    if seconds < 60:
-        return f"about {max(1, round(seconds))} s"
-    if seconds < 3600:
-        return f"about {round(seconds / 60)} min"
-    return f"about {seconds / 3600:.1f} h"
-
-
 def _slowness() -> float:
     """How many times as long as there this machine takes."""
     return min(max(min(_probe() for _ in range(3)) / PROBE_S, 0.2), 10.0)

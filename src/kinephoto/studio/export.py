@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from kinephoto.errors import InputError
+from kinephoto.interrupts import ending_cleanly
 from kinephoto.scene.values import Layer
 from kinephoto.scene.world import World
-from kinephoto.studio.files import check_file, check_suffix, ending_cleanly, whole
+from kinephoto.studio.files import check_file, check_suffix, whole
 from kinephoto.studio.surface import Surface, surface_of, texture_of
 
 SUFFIXES = (".glb", ".ply", ".html")

@@ -12,9 +12,7 @@ import errno
 import os
 import secrets
 import shutil
-import signal
 import stat
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -165,33 +163,6 @@ def whole_folder(
             os.rename(old, place)
         shutil.rmtree(part, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
-
-
-@contextmanager
-def ending_cleanly() -> Iterator[None]:
-    """Let a request to end (SIGTERM, SIGHUP) unwind the program as Ctrl-C does, so that files are removed.
-
-    By default these signals end a Python program on the spot. Inside the block the first one raises
-    ``SystemExit(128 + number)`` and further ones are ignored while things are put away. Signals that
-    somebody else handles already are left alone, and so is everything outside the main thread, where
-    Python has no signals.
-    """
-    before = {}
-
-    def leave(number: int, _frame: object) -> None:
-        signal.signal(number, signal.SIG_IGN)
-        raise SystemExit(128 + number)
-
-    if threading.current_thread() is threading.main_thread():
-        for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
-            number = getattr(signal, name, None)
-            if number is not None and signal.getsignal(number) is signal.SIG_DFL:
-                before[number] = signal.signal(number, leave)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _check_parent(place: Path, target: str | Path) -> None:

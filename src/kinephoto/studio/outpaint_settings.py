@@ -7,7 +7,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from kinephoto.errors import InputError
-from kinephoto.studio.settings import AnimateSettings, setting
+from kinephoto.setting import setting
+from kinephoto.studio.settings import AnimateSettings
 
 
 class ObjectSettings(BaseModel):

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from kinephoto.interrupts import ending_cleanly
 from kinephoto.painter import Painter, get_painter
 from kinephoto.scene.photo import read_photo
 from kinephoto.scene.values import Photo
@@ -28,7 +29,7 @@ from kinephoto.studio.certificates import Signer
 from kinephoto.studio.content_credentials import check_holds_credentials
 from kinephoto.studio.export import save_scene
 from kinephoto.studio.extension import parsed_margins
-from kinephoto.studio.files import ending_cleanly, whole
+from kinephoto.studio.files import whole
 from kinephoto.studio.outputs import (
     Outputs,
     check,

@@ -12,23 +12,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from kinephoto.errors import InputError
+from kinephoto.setting import setting
 
 PATH_NAMES = (
     *("swing", "circle", "zoom-in", "zoom-out", "dolly-zoom-in", "dolly-zoom-out", "orbit", "spiral"),
     *("lemniscate", "slide-left", "slide-right", "slide-up", "slide-down", "rise", "still"),
 )
 StereoWord = Literal["mono", "sbs", "half-sbs", "tb", "half-tb", "cross", "anaglyph", "pair", "rgbd"]
-
-
-def setting(default: Any, says: str, panel: str, flag: str | None = None, **limits: Any) -> Any:
-    """A field: its default, the sentence for the help, the group it is shown in, and limits such as ge and le.
-
-    ``flag``: the flag's name where it isn't the field's.
-    """
-    return Field(default, description=says, json_schema_extra={"panel": panel, "flag": flag}, **limits)
 
 
 class MoveSettings(BaseModel):

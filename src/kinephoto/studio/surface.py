@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from kinephoto.scene.compiled import inlined, kernel
+from kinephoto.compiled import inlined, kernel
 from kinephoto.scene.mesh import corner_mesh
 from kinephoto.scene.values import Layer
 from kinephoto.studio.pictures import to_uint8

@@ -16,11 +16,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from kinephoto.errors import InputError
+from kinephoto.interrupts import ending_cleanly
 from kinephoto.scene.values import Frame
 from kinephoto.studio.certificates import Signer
 from kinephoto.studio.content_credentials import check_holds_credentials
 from kinephoto.studio.encoders import Encoder, FolderEncoder, GifEncoder, StreamEncoder
-from kinephoto.studio.files import check_file, check_folder, ending_cleanly, whole, whole_folder
+from kinephoto.studio.files import check_file, check_folder, whole, whole_folder
 from kinephoto.studio.formats import (
     CODECS,
     FOLDER,

@@ -12,7 +12,7 @@ from kinephoto.app.flags import Quiet
 from kinephoto.app.options import with_settings
 from kinephoto.app.show import bar, say
 from kinephoto.errors import InputError
-from kinephoto.studio.settings import setting
+from kinephoto.setting import setting
 
 
 class InpaintingSettings(BaseModel):

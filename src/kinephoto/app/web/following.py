@@ -9,7 +9,7 @@ from typing import Any
 from kinephoto.app.show import STAGES
 from kinephoto.app.web.jobs import Job, State
 from kinephoto.app.web.work import sentence_of
-from kinephoto.studio.estimate import in_words
+from kinephoto.durations import in_words
 from kinephoto.studio.pace import Pace
 
 NOTHING = ""

@@ -9,7 +9,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from kinephoto.errors import InputError
-from kinephoto.studio.settings import PATH_NAMES, AnimateSettings, setting
+from kinephoto.setting import setting
+from kinephoto.studio.settings import PATH_NAMES, AnimateSettings
 
 DEPTHS = ("auto", "builtin", "embedded")
 PAINTERS = ("auto", "builtin", "classical", "opencv:telea", "opencv:ns")
