@@ -202,6 +202,17 @@ def test_a_state_of_another_run_is_refused(settings):
         run(settings())
 
 
+def test_the_crops_of_a_step_may_be_shared_out_otherwise_but_not_be_more_or_fewer(settings):
+    whole = run(settings(batch=4, steps=4))
+    (settings().out / "last.pt").unlink()
+    run(settings(batch=4, steps=4), until=2)
+    with pytest.raises(InputError, match=r"crops a step \(--batch × --accumulate × processes\) 4, here 2"):
+        run(settings(batch=2, steps=4))
+    after = run(settings(batch=2, accumulate=2, steps=4))
+    # The same crops; sums of gradients in another order.
+    assert after == pytest.approx(whole[2:], rel=1e-3)
+
+
 def test_a_full_disk_leaves_the_state_before(settings, monkeypatch):
     chosen = settings(steps=8)
     run(chosen, until=4)

@@ -21,13 +21,12 @@ from kinephoto.measure.inpainting import (
     inside_picture,
     kinds_of_holes,
     measured,
-    photo_names,
     photo_with_depth,
-    spread,
     windows,
 )
 from kinephoto.measure.inpainting_report import results, sheet, summary, tables
 from kinephoto.measure.methods import hole_fills
+from kinephoto.measure.photos import photo_names, spread
 from kinephoto.measure.report import write_results
 from kinephoto.measure.stlpips import Distance
 

@@ -101,7 +101,9 @@ def peak_of(rows: int, folder: Path) -> int:
     return int(subprocess.run(command, check=True, capture_output=True, timeout=300).stdout)
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="the system doesn't tell a process's peak")
+@pytest.mark.skipif(
+    not Path("/proc/self/status").is_file(), reason="the system doesn't tell a process's peak"
+)
 def test_the_drivers_memory_does_not_grow_with_the_rows(folder: Path) -> None:
     few, many = peak_of(1000, folder), peak_of(20_000, folder)
     # 19,000 further rows; were each kept, with its path and failure, they would be 10 MB and more.

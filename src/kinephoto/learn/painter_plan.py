@@ -36,7 +36,8 @@ def plan(settings: PainterSettings) -> str:
     parts = parts_of(settings, some_captions(captions) or ["a photo"])
     accelerator = new_accelerator(settings)
     trainee = parts.trainee().train().to(accelerator.device)
-    state = read_painter_state(settings.out / "last.pt", trainee, kind_of(parts, settings))
+    kind = kind_of(parts, settings, accelerator.num_processes)
+    state = read_painter_state(settings.out / "last.pt", trainee, kind)
     first = min(state["step"], settings.steps) if state else 0
     bank = HoleBank(None, variants=1)
     keys = [(settings.seed, 0, i) for i in range(settings.batch)]

@@ -68,9 +68,10 @@ def read_painter_state(path: Path, trainee: Trainee, kind: Mapping[str, Any]) ->
     for name, ours in kind.items():
         theirs = state["kind"].get(name)
         if theirs != ours:
+            called = name if " " in name else f"--{name.replace('_', '-')}"
             raise InputError(
-                f"{path} is the state of a run with --{name.replace('_', '-')} {theirs}, here {ours}; give another "
-                "--out, or move it away."
+                f"{path} is the state of a run with {called} {theirs}, here {ours}; give another --out, or move it "
+                "away."
             )
     wanted = {name: tuple(value.shape) for name, value in trainee.learnt().items()}
     found = {name: tuple(value.shape) for name, value in state["net"].items()}

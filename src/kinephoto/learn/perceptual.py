@@ -20,7 +20,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kinephoto.errors import InputError
-from kinephoto.painter.munet import resized
 
 WHEEL, FOLDER = "stlpips-pytorch", "stlpips_pytorch/weights/vST0.0"
 INSTALL = f"pip install --no-deps {WHEEL}==0.0.2"
@@ -143,7 +142,7 @@ class PerceptualLoss(nn.Module):
             if weight is None:
                 total = total + error.mean((1, 2, 3))
             else:
-                share = resized(weight, error.shape[-2:])
+                share = F.adaptive_avg_pool2d(weight, error.shape[-2:])
                 total = total + (error * share).sum((1, 2, 3)) / share.sum((1, 2, 3)).clamp_min(1e-3)
         return total
 

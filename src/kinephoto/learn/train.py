@@ -81,7 +81,8 @@ class _Run:
         learns = [value for value in trainee.parameters() if value.requires_grad]
         optimiser = torch.optim.AdamW(learns, lr=settings.lr, weight_decay=0.01, betas=(0.9, 0.99))
         self.first, self.spent = 0, 0.0
-        state = read_painter_state(settings.out / "last.pt", trainee, kind_of(parts, settings))
+        self.kind = kind_of(parts, settings, self.accelerator.num_processes)
+        state = read_painter_state(settings.out / "last.pt", trainee, self.kind)
         if state is not None:
             trainee.take(state["net"])
             self.average.take(state["average"])
@@ -228,7 +229,7 @@ class _Run:
             self.optimiser,
             step,
             seconds,
-            kind_of(self.parts, self.settings),
+            self.kind,
         )
 
 

@@ -20,6 +20,8 @@ TEXT_CHANNELS = 128
 MASK_CHANNELS = 32
 TRAINED_TIMESTEPS = 1000
 
+CROPS_A_STEP = "crops a step (--batch × --accumulate × processes)"
+
 
 class Trainee(nn.Module):
     """M-UNet and text encoder as one module, so that they are trained, averaged and distributed together.
@@ -117,10 +119,14 @@ def parts_of(settings: PainterSettings, captions: list[str]) -> Parts:
     return Parts(pipeline, False)
 
 
-def kind_of(parts: Parts, settings: PainterSettings) -> dict[str, Any]:
-    """What must stay the same within a run."""
-    own = {name: getattr(settings, name) for name in ("seed", "batch", "accumulate", "crop_px")}
-    return own | _kind_of(parts.pipeline)
+def kind_of(parts: Parts, settings: PainterSettings, processes: int = 1) -> dict[str, Any]:
+    """What must stay the same within a run, under the names of the settings or as words.
+
+    The crops of a step are the same ones, and in the same order, however many processes share them.
+    """
+    own = {name: getattr(settings, name) for name in ("seed", "crop_px")}
+    crops = {CROPS_A_STEP: settings.batch * settings.accumulate * processes}
+    return own | crops | _kind_of(parts.pipeline)
 
 
 def _kind_of(pipeline: MUNetPipeline) -> dict[str, Any]:

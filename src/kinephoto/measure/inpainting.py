@@ -6,7 +6,6 @@ truth below it. ``docs/protocol.md`` says why it is done so and what each number
 
 from __future__ import annotations
 
-import csv
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,10 +19,9 @@ from torch import Tensor
 
 from kinephoto.errors import InputError
 from kinephoto.learn.pairs import Pair, cycle_pair, hole_widths, index_of
-from kinephoto.learn.photos import Skipped, label_path, read_labelled, split_of
+from kinephoto.learn.photos import Skipped, label_path, read_labelled
 from kinephoto.measure.methods.hole_fills import HoleFill
 from kinephoto.measure.metrics import psnr
-from kinephoto.measure.photos import read_manifest
 from kinephoto.measure.stlpips import LEAST_SIDE_PX, StLpips
 from kinephoto.scene.values import Disparity, Photo
 
@@ -70,37 +68,6 @@ class Finished:
         return replace(self, example=None)
 
 
-def photo_names(folder: Path, split: str = "test") -> list[str]:
-    """The photos of a split; of a folder without manifest.csv all pictures, whatever the split.
-
-    Args:
-        folder: of photos.
-        split: ``test``, ``train`` or ``held-out``.
-
-    Raises:
-        InputError: no such folder, no picture in it, or a manifest that can't be read or has none of that split.
-    """
-    if not folder.is_dir():
-        raise InputError(f"There is no folder of photos {folder}.")
-    if not (folder / "manifest.csv").is_file():
-        return sorted(split_of(folder, "train") + split_of(folder, "held-out"))
-    if split != "test":
-        return split_of(folder, split)
-    try:
-        return [photo.path for photo in read_manifest(folder, "test")]
-    except (KeyError, UnicodeDecodeError, csv.Error):
-        raise InputError(
-            f"{folder / 'manifest.csv'} can't be read as a table with the columns path and split."
-        ) from None
-
-
-def spread(names: Sequence[str], most: int | None) -> list[str]:
-    """At most so many of the names, evenly spread over the list; all of them when None."""
-    if most is None or len(names) <= most:
-        return list(names)
-    return [names[number * len(names) // most] for number in range(most)]
-
-
 def evaluate_inpainting(
     folder: Path,
     names: Sequence[str],
@@ -116,7 +83,7 @@ def evaluate_inpainting(
 
     Args:
         folder: of photos.
-        names: from ``photo_names``.
+        names: from ``kinephoto.measure.photos.photo_names``.
         methods: by the name they get in the tables.
         distances: by the name they get behind ``st_lpips_``, such as "alex".
         pairs: of each photo.

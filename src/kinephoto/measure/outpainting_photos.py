@@ -16,8 +16,7 @@ from kinephoto.learn.captions import read_captions
 from kinephoto.learn.objects import MOST_KNOWN, MOST_OBJECTS, Outline, read_outlines
 from kinephoto.learn.pairs import index_of
 from kinephoto.learn.photos import Skipped, reason
-from kinephoto.measure.inpainting import photo_names, spread
-from kinephoto.measure.photos import read_manifest
+from kinephoto.measure.photos import photo_names, read_manifest, spread
 from kinephoto.measure.stlpips import LEAST_SIDE_PX
 
 ATTEMPTS = 20

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from kinephoto.errors import InputError
+from kinephoto.learn.photos import split_of
 
 # x0 y0 x1 y1 … of each ring of an object, px from the corner of the top-left pixel.
 Rings = Sequence[Sequence[float]]
@@ -75,6 +76,37 @@ class PhotoFiles:
     def _beside(self, folder: str, suffix: str) -> Path:
         # Not with_suffix: what follows a dot inside the name would be lost.
         return self.folder / folder / (self.name + suffix)
+
+
+def photo_names(folder: Path, split: str = "test") -> list[str]:
+    """The photos of a split; of a folder without manifest.csv all pictures, whatever the split.
+
+    Args:
+        folder: of photos.
+        split: ``test``, ``train`` or ``held-out``.
+
+    Raises:
+        InputError: no such folder, no picture in it, or a manifest that can't be read or has none of that split.
+    """
+    if not folder.is_dir():
+        raise InputError(f"There is no folder of photos {folder}.")
+    if not (folder / "manifest.csv").is_file():
+        return sorted(split_of(folder, "train") + split_of(folder, "held-out"))
+    if split != "test":
+        return split_of(folder, split)
+    try:
+        return [photo.path for photo in read_manifest(folder, "test")]
+    except (KeyError, UnicodeDecodeError, csv.Error):
+        raise InputError(
+            f"{folder / 'manifest.csv'} can't be read as a table with the columns path and split."
+        ) from None
+
+
+def spread(names: Sequence[str], most: int | None) -> list[str]:
+    """At most so many of the names, evenly spread over the list; all of them when None."""
+    if most is None or len(names) <= most:
+        return list(names)
+    return [names[number * len(names) // most] for number in range(most)]
 
 
 def read_manifest(folder: Path, split: str) -> list[PhotoFiles]:

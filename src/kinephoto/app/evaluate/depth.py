@@ -64,9 +64,8 @@ def depth(
     from kinephoto.learn.photos import Skipped
     from kinephoto.measure.depth_report import results, summary, tables
     from kinephoto.measure.depth_run import Finished, evaluate_depth
-    from kinephoto.measure.inpainting import photo_names, spread
     from kinephoto.measure.methods.depth_sources import methods_named
-    from kinephoto.measure.photos import PhotoFiles
+    from kinephoto.measure.photos import PhotoFiles, photo_names, spread
     from kinephoto.measure.report import write_results
     from kinephoto.measure.scenes import scene_folders
     from kinephoto.scene.edges import sharpen

@@ -56,8 +56,9 @@ def inpainting(
     quiet: Quiet = False,
 ) -> None:
     """Paint holes whose truth is known, by every method, and print how close each comes (docs/protocol.md)."""
-    from kinephoto.measure.inpainting import Finished, evaluate_inpainting, photo_names, spread
+    from kinephoto.measure.inpainting import Finished, evaluate_inpainting
     from kinephoto.measure.inpainting_report import results, sheet, summary, tables
+    from kinephoto.measure.photos import photo_names, spread
     from kinephoto.measure.report import write_results
     from kinephoto.measure.stlpips import StLpips
     from kinephoto.studio.pictures import write_picture
