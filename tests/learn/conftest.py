@@ -16,11 +16,6 @@ from kinephoto.scene.depthnet import DepthNetConfig
 HW = (60, 76)
 
 
-@pytest.fixture(autouse=True)
-def small_networks(one_thread: None) -> None:
-    """All networks of these tests are small."""
-
-
 @pytest.fixture(scope="session")
 def tiny() -> DepthNetConfig:
     """Two blocks of 32 channels; the tiny teacher's shape, at full rank."""

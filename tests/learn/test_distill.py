@@ -234,8 +234,9 @@ def assert_same_run(one: Path, other: Path) -> None:
     for part in ("net", "average"):
         for name, value in first[part].items():
             assert torch.equal(value, second[part][name]), f"{part} {name}"
+    theirs = weights_of(other)
     for name, value in weights_of(one).items():
-        assert torch.equal(value, weights_of(other)[name])
+        assert torch.equal(value, theirs[name])
 
 
 # Stopped at a check, between checks, and more than once.

@@ -418,7 +418,7 @@ def test_an_m_unet_of_stable_diffusions_shape_learns_eight_photos_by_heart(
     states = parts.pipeline.text_encoder(seen.tokens)[0].detach()
     optimiser = torch.optim.Adam(trainee.parameters(), lr=1e-2)
     losses = []
-    for _ in range(250):
+    while len(losses) < 250 and (len(losses) < 2 or losses[-1] >= 0.35 * losses[0]):
         loss = loss_of(trainee, seen, states).mean()
         losses.append(float(loss.detach()))
         optimiser.zero_grad()

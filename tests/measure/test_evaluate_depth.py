@@ -19,8 +19,6 @@ from kinephoto.measure.report import markdown_table, write_results
 from kinephoto.measure.scenes import read_scene, true_disparity
 from kinephoto.scene.depthnet import builtin_weights
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 HW = (48, 64)
 
 

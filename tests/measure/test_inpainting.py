@@ -30,8 +30,6 @@ from kinephoto.measure.photos import photo_names, spread
 from kinephoto.measure.report import write_results
 from kinephoto.measure.stlpips import Distance
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 class MeanError:
     """As quick as can be, in place of a network."""

@@ -15,8 +15,6 @@ from kinephoto.measure.lpips import Lpips
 from kinephoto.measure.photos import read_rgb
 from kinephoto.measure.weight_files import read_weights
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def vgg16() -> nn.Sequential:
     """VGG16's features as torchvision lays them out, with weights that nobody trained."""

@@ -105,7 +105,7 @@ def test_equal_pictures_score_perfectly(pictures):
 
 
 @pytest.fixture
-def st_lpips(one_thread) -> StLpips:
+def st_lpips() -> StLpips:
     try:
         return StLpips("alex")
     except InputError as error:

@@ -31,8 +31,6 @@ from kinephoto.measure.outpainting_photos import Case, read_collection, read_sce
 from kinephoto.measure.outpainting_report import results, sheet, tables
 from kinephoto.measure.stlpips import Distance, StLpips
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture
 def rng() -> np.random.Generator:

@@ -21,7 +21,7 @@ def loaded(network) -> StLpips:
 
 
 @pytest.fixture(params=["alex", "vgg"])
-def measure(request, one_thread) -> StLpips:
+def measure(request) -> StLpips:
     return loaded(request.param)
 
 
@@ -66,7 +66,7 @@ def test_pictures_are_rounded_to_8_bits_first(measure, rgb):
 
 
 @pytest.mark.parametrize(("network", "published"), [("alex", 0.7219963), ("vgg", 0.7877543)])
-def test_the_numbers_are_those_of_the_published_code(network, published, one_thread):
+def test_the_numbers_are_those_of_the_published_code(network, published):
     """Theirs: ``LPIPS(net=network, variant="shift_tolerant")`` of stlpips-pytorch 0.0.2 on this ramp."""
     rows, columns = torch.meshgrid(torch.linspace(0, 1, 72), torch.linspace(0, 1, 80), indexing="ij")
     ramp = torch.stack([rows, columns, rows * columns])

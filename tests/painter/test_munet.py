@@ -11,8 +11,6 @@ from diffusers import UNet2DConditionModel
 from kinephoto.errors import InputError
 from kinephoto.painter.munet import MUNet
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 VARIANTS = ["meb", "no-mask", "cross-fusion", "concat"]
 LOOKS_AT_MASK = ["meb", "cross-fusion", "concat"]
 

@@ -24,7 +24,6 @@ from kinephoto.painter import get_painter, paint_holes, painter_names
 from kinephoto.painter.munet import MUNet
 from kinephoto.painter.networks import HubPainter, StableDiffusionPainter, quiet
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 FAMILIES = ("sd", "hub")
 
 

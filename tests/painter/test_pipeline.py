@@ -28,10 +28,7 @@ from kinephoto.painter.pipeline import MUNetPipeline, composited, latent_mask
 from kinephoto.painter.sampling import Canvas, Sampler, windows
 
 # diffusers' Heun does this when it is made, Euler when timesteps are set.
-pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
-    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 SCHEDULERS = [DDPMScheduler, DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler]
 

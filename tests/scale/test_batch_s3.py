@@ -24,7 +24,6 @@ moto = pytest.importorskip("moto.server")
 
 pytestmark = [
     pytest.mark.scale,
-    pytest.mark.usefixtures("one_thread"),
     pytest.mark.filterwarnings("default"),  # moto's own
 ]
 KEYS = {"key": "testing", "secret": "testing"}

@@ -22,8 +22,6 @@ from kinephoto.scene.depthnet import (
     save_depthnet,
 )
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 TINY = DepthNetConfig(
     dim=32,
     blocks=2,

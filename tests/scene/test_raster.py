@@ -18,8 +18,6 @@ from kinephoto.scene.mesh import SEGMENT, Mesh, corner_mesh
 from kinephoto.scene.reference import FARTHEST_SUBPIXEL, LARGEST_FRACTION, SUBPIXELS
 from kinephoto.scene.values import Hits
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 FARTHEST_PX = FARTHEST_SUBPIXEL / SUBPIXELS
 
 UPPER_TRIANGLE = np.add.outer(np.arange(4), np.arange(4)) < 3

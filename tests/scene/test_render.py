@@ -21,8 +21,6 @@ from kinephoto.scene.reference import FARTHEST_SUBPIXEL, SUBPIXELS
 from kinephoto.scene.render import LARGEST_VIEW_PX, Renderer, cycle
 from kinephoto.scene.values import Layer, View
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 HOME = Pose.identity()
 
 

@@ -26,7 +26,6 @@ from kinephoto.studio.batch_pool import surviving, usual_workers
 from kinephoto.studio.outpaint_settings import OutAnimateSettings
 
 HERE = Machine(workers=0)
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture

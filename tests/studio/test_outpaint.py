@@ -21,8 +21,6 @@ from kinephoto.studio.outpaint_settings import OutpaintSettings, scene_hw
 
 HW = (120, 160)
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture(scope="module")
 def disc() -> np.ndarray:
