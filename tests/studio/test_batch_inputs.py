@@ -112,7 +112,7 @@ def shard_of(place: Path, contents: dict[str, bytes]) -> Path:
 
 
 def test_shards_give_their_photos_and_not_their_labels(folder: Path) -> None:
-    from kinephoto.studio.batch_storage import fetched
+    from kinephoto.studio.batch_fetch import fetched
 
     for number in range(2):
         parts = {"jpg": b"photo", "disparity.png": b"label", "objects.png": b"map", "txt": b"said"}
@@ -129,7 +129,7 @@ def test_shards_give_their_photos_and_not_their_labels(folder: Path) -> None:
 def test_shards_lie_in_storages_too(folder: Path) -> None:
     import fsspec
 
-    from kinephoto.studio.batch_storage import fetched
+    from kinephoto.studio.batch_fetch import fetched
 
     content = shard_of(folder / "s.tar", {"a.webp": b"photo"}).read_bytes()
     fsspec.filesystem("memory").pipe_file("/shards/s.tar", content)
@@ -138,6 +138,36 @@ def test_shards_lie_in_storages_too(folder: Path) -> None:
         assert row.output == "s/a"
         with fetched(row.path) as file:
             assert file.read_bytes() == b"photo"
+
+
+@pytest.mark.parametrize("where", ["here", "memory"])
+def test_the_headers_of_a_shard_are_read_once_and_again_when_it_is_another_one(
+    folder: Path, where: str
+) -> None:
+    import fsspec
+
+    from kinephoto.studio import batch_fetch
+    from kinephoto.studio.batch_fetch import fetched
+
+    def shard(contents: dict[str, bytes]) -> str:
+        file = shard_of(folder / "again.tar", contents)
+        if where == "here":
+            return str(file)
+        fsspec.filesystem("memory").pipe_file("/shards/again.tar", file.read_bytes())
+        return "memory://shards/again.tar"
+
+    def read(name: str) -> bytes:
+        with fetched(f"tar://{name}::{place}") as file:
+            return file.read_bytes()
+
+    batch_fetch._places.cache_clear()
+    place = shard({"a.jpg": b"first", "b.jpg": b"second"})
+    assert (read("a.jpg"), read("b.jpg"), read("a.jpg")) == (b"first", b"second", b"first")
+    assert batch_fetch._places.cache_info().misses == 1
+    shard({"b.jpg": b"another"})
+    assert read("b.jpg") == b"another"
+    with pytest.raises(InputError, match="There is no photo tar://a.jpg::"):
+        read("a.jpg")
 
 
 def test_shards_that_cannot_be_read_are_refused(folder: Path) -> None:

@@ -13,7 +13,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from kinephoto.errors import InputError
-from kinephoto.studio.batch_storage import fetched, is_url, opened
+from kinephoto.studio.batch_fetch import fetched, opened_shard
+from kinephoto.studio.batch_storage import is_url, opened
 
 PHOTO_SUFFIXES = (
     ".jpg",
@@ -160,7 +161,7 @@ def _from_shard(shard: str) -> Iterator[Row]:
     home = PurePosixPath(shard.replace(os.sep, "/")).stem
     place = shard if is_url(shard) else os.path.abspath(shard)
     try:
-        with _bytes_of(shard) as file, tarfile.open(fileobj=file, mode="r:") as tar:
+        with opened_shard(shard) as file, tarfile.open(fileobj=file, mode="r:") as tar:
             while (member := tar.next()) is not None:
                 tar.members = []  # type: ignore[attr-defined]  # else each would be remembered
                 path = PurePosixPath(member.name)
@@ -172,23 +173,6 @@ def _from_shard(shard: str) -> Iterator[Row]:
                 yield Row(f"tar://{member.name}::{place}", f"{home}/{path.with_name(stem)}")
     except (tarfile.TarError, EOFError):
         raise InputError(f"{shard} is not a tar file that can be read to its end.") from None
-
-
-@contextmanager
-def _bytes_of(shard: str) -> Iterator[Any]:
-    """The shard, opened for seeking; of a URL, what is read of it is fetched."""
-    try:
-        if is_url(shard):
-            files, inside = opened(shard)
-            opening = files.open(inside, "rb")
-        else:
-            opening = open(shard, "rb")  # noqa: SIM115  closed below
-    except FileNotFoundError:
-        raise InputError(f"There is no shard {shard}.") from None
-    except OSError as error:
-        raise InputError(f"The shard {shard} can't be read: {error}.") from None
-    with opening as file:
-        yield file
 
 
 def _is_photo(path: str) -> bool:

@@ -50,30 +50,6 @@ def opened(url: str) -> tuple[Any, str]:
         raise InputError(f"{url} can't be opened: {error}.") from None
 
 
-@contextmanager
-def fetched(path: str) -> Iterator[Path]:
-    """A file of this machine with the input's bytes; what is fetched for it goes when the block ends.
-
-    Raises:
-        InputError: there is no such file, or its storage doesn't give it.
-    """
-    if not is_url(path):
-        if not Path(path).is_file():
-            raise InputError(f"There is no photo {path}.")
-        yield Path(path)
-        return
-    files, inside = opened(path)
-    with tempfile.TemporaryDirectory(prefix="kinephoto-") as folder:
-        kept = Path(folder) / Path(inside).name
-        try:
-            files.get_file(inside, str(kept))
-        except FileNotFoundError:
-            raise InputError(f"There is no photo {path}.") from None
-        except Exception as error:  # each storage has its own
-            raise InputError(f"{path} can't be fetched: {_first_line(error)}.") from error
-        yield kept
-
-
 def hash_of(file: Path) -> str:
     """SHA-256 of a file's bytes."""
     digest = hashlib.sha256()
@@ -161,7 +137,7 @@ class Target:
         try:
             self._files.put_file(str(file), f"{self._root}/{name}")
         except Exception as error:  # each storage has its own
-            raise InputError(f"{self.url}/{name} can't be written: {_first_line(error)}.") from error
+            raise InputError(f"{self.url}/{name} can't be written: {first_line(error)}.") from error
 
     def take(self, folder: Path, names: list[str]) -> None:
         """Let a photo's finished files, which lie in its staging folder, appear under their names."""
@@ -225,9 +201,10 @@ def _within(seconds: float, work: Callable[[], _Value], what: str) -> _Value:
     thread.join(seconds)
     if found:
         return found[0]
-    why = _first_line(failed[0]) if failed else f"there is no answer within {seconds:g} s"
+    why = first_line(failed[0]) if failed else f"there is no answer within {seconds:g} s"
     raise InputError(f"{what}: {why}.")
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What a storage says of an error, as part of a sentence."""
     return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kinephoto.errors import InputError
+from kinephoto.studio.batch_fetch import fetched
 from kinephoto.studio.batch_plan import STILLS, Extras, Plan, beside
-from kinephoto.studio.batch_storage import Target, fetched, hash_of
+from kinephoto.studio.batch_storage import Target, hash_of
 
 if TYPE_CHECKING:
     from kinephoto.painter import Painter
