@@ -1,4 +1,4 @@
-"""Times as a person would say them."""
+"""Times and sizes as a person would say them."""
 
 from __future__ import annotations
 
@@ -15,3 +15,13 @@ def in_words(seconds: float) -> str:
     if seconds < 90 * 60:
         return f"about {round(seconds / 60)} min"
     return f"about {seconds / 3600:.1f} h"
+
+
+def size_in_words(size_bytes: int) -> str:
+    """A file's size.
+
+    Example:
+        >>> size_in_words(27_300), size_in_words(1_550_000)
+        ('27 kB', '1.6 MB')
+    """
+    return f"{max(1, round(size_bytes / 1e3))} kB" if size_bytes < 999_500 else f"{size_bytes / 1e6:.1f} MB"

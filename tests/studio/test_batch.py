@@ -280,6 +280,29 @@ def test_rows_wait_their_turn_outside_of_memory(fates: Any) -> None:
             break
 
 
+def test_a_batch_that_is_refused_claims_no_folder(photos: Path, plan: Plan, tmp_path: Path) -> None:
+    here = Machine(0)
+    for inputs, out in ((["nowhere"], "new"), ([str(tmp_path / "*.none")], "new"), (["nowhere"], "there")):
+        if out == "there":
+            (tmp_path / out).mkdir()
+        with pytest.raises(InputError):
+            list(run(inputs, plan(target=tmp_path / out), here))
+    assert not (tmp_path / "new").exists() and list((tmp_path / "there").iterdir()) == []
+
+
+def test_what_is_other_is_named_or_counted(photos: Path, plan: Plan, tmp_path: Path) -> None:
+    def made(**settings: Any) -> None:
+        chosen = OutAnimateSettings(**settings)
+        list(run([str(photos)], plan_of("animate", str(tmp_path / "out"), chosen), Machine(0)))
+
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "batch.json").write_text(
+        json.dumps(plan_of("animate", "", OutAnimateSettings()).said()), encoding="utf-8"
+    )
+    with pytest.raises(InputError, match="and 2 more"):
+        made(seconds=1.0, fps=12.0, size=64, painter="classical", seed=3)
+
+
 def test_two_outputs_of_one_name_are_refused_before_the_start(tmp_path: Path) -> None:
     index = Index(tmp_path / "index")
     rows = [Row("sea/beach.jpg", "beach"), Row("Beach.HEIC", "Beach")]

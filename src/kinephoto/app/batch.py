@@ -146,7 +146,7 @@ def _bar(quiet: bool) -> Iterator[Any]:
             if tally.error:
                 say(_failure(tally), quiet)
             elif not tally.finished:
-                say(f"{tally.total} photos …", quiet)
+                say(f"{tally.total} {'photo' if tally.total == 1 else 'photos'} …", quiet)
 
         yield tell
         return

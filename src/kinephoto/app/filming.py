@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from kinephoto.app.flags import FilmFlags
 from kinephoto.app.show import bar, say
+from kinephoto.durations import size_in_words
 from kinephoto.errors import InputError
 from kinephoto.studio.settings import AnimateSettings
 
@@ -134,9 +135,9 @@ def _closing(made: Report, outputs: Outputs) -> Iterator[str]:
             f"This move opens holes of {trajectory.hole_share:.0%} of a frame; --amount {trajectory.safe_amount:.3f} "
             f"would stay under {trajectory.path.max_hole:.0%}."
         )
-    length = "" if outputs.still else f"{video.seconds:g} s, "
+    length = "" if outputs.still else f"{round(video.seconds, 2):g} s, "
     yield (
-        f"{' and '.join(outputs.videos)}: {length}{video.hw[1]}×{video.hw[0]}, {video.bytes / 1e6:.1f} MB; "
+        f"{' and '.join(outputs.videos)}: {length}{video.hw[1]}×{video.hw[0]}, {size_in_words(video.bytes)}; "
         f"depth: {world.depth_name}; at most {made.invented_most:.1%} of a frame is invented."
     )
 

@@ -19,7 +19,7 @@ from kinephoto.learn.photos import Labelled, read_labelled, split_of
 from kinephoto.learn.plan import finished
 from kinephoto.learn.shards import read_shards, some_captions
 from kinephoto.learn.tar_places import is_shards
-from kinephoto.learn.train import captions_of, new_accelerator
+from kinephoto.learn.train import captions_of, check_accelerate, new_accelerator
 from kinephoto.learn.trainee import kind_of, parts_of
 
 SAMPLE = 8
@@ -32,6 +32,7 @@ def plan(settings: PainterSettings) -> str:
     Raises:
         InputError: the run could not begin.
     """
+    check_accelerate()
     counts, photos, captions = _looked_at(settings)
     parts = parts_of(settings, some_captions(captions) or ["a photo"])
     accelerator = new_accelerator(settings)

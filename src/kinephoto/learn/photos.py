@@ -157,6 +157,8 @@ def _found(folder: Path, without: Path | None) -> list[str]:
         if path.suffix.lower() in SUFFIXES and not path.stem.endswith("_depth") and not apart:
             names.append(inside.as_posix())
     if not names:
+        if (folder / "index.json").is_file():
+            raise InputError(f"{folder} holds shards; name their index: {folder / 'index.json'}.")
         raise InputError(f"{folder} holds no pictures and no manifest.csv that lists any.")
     return sorted(names)
 

@@ -11,6 +11,7 @@ import json
 import math
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,7 @@ def train_painter(settings: PainterSettings) -> Generator[Progress, None, None]:
     Raises:
         InputError: the photos, captions, start or the state in ``out`` can't be used, or the loss is no number.
     """
+    check_accelerate()
     photos, captions = yield from _photos(settings)
     parts = parts_of(settings, some_captions(captions) if settings.init == "scratch" else [])
     threads = torch.get_num_threads()
@@ -267,16 +269,21 @@ def captions_of(settings: PainterSettings, names: Sequence[str]) -> dict[str, li
     return {name: found[name] for name in names if name in found}
 
 
+def check_accelerate() -> None:
+    """Raise InputError unless accelerate is installed; before photos are read, which takes long."""
+    if find_spec("accelerate") is None:
+        raise InputError("Training needs accelerate: pip install 'kinephoto[train]'.")
+
+
 def new_accelerator(settings: PainterSettings) -> Any:
     """Where and how precisely to compute.
 
     Raises:
         InputError: accelerate is not installed, or the device can't do it.
     """
-    try:
-        from accelerate import Accelerator
-    except ImportError:
-        raise InputError("Training needs accelerate: pip install 'kinephoto[train]'") from None
+    check_accelerate()
+    from accelerate import Accelerator
+
     on_cpu = settings.device == "cpu" or not torch.cuda.is_available()
     precision = settings.precision
     if precision == "auto":

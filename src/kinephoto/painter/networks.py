@@ -288,7 +288,9 @@ def device_of(name: str | None) -> torch.device:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError):  # torch asserts where it was built without CUDA
-        raise InputError(f"There is no device {name!r} here; leave it out for the best there is.") from None
+        raise InputError(
+            f"There is no device {name!r} here; leave it out for the best of this machine."
+        ) from None
     return device
 
 

@@ -110,9 +110,11 @@ def run(
     target = Target(plan.target)
     target.check()
     ledger = Ledger(target, plan, anew)
-    complete = False
+    complete = began = False
     try:
         tally = Tally(ledger.index.add(rows_of(inputs, recursive), plan.ending))
+        ledger.begin()
+        began = True
         yield tally
         begin = time.perf_counter()
         results = _results(ledger.index.rows(plan.ending), plan, machine)
@@ -127,6 +129,8 @@ def run(
         complete = True
     finally:
         ledger.close(complete)
+        if not began:
+            target.leave()
 
 
 def closing_sentence(tally: Tally, target: str) -> str:

@@ -71,7 +71,8 @@ def rows_of(inputs: Sequence[str], recursive: bool = False) -> Iterator[Row]:
             count += 1
             yield row
         if not count:
-            hint = "" if recursive else " (--recursive looks into folders of folders)"
+            is_folder = not recursive and os.path.isdir(each)
+            hint = " (--recursive looks into folders of folders)" if is_folder else ""
             raise InputError(f"{each} holds no photos{hint}.")
 
 

@@ -113,8 +113,9 @@ class Ledger:
     """
 
     def __init__(self, target: Target, plan: Plan, anew: bool = False) -> None:
-        self._target, self._plan = target, plan
-        self._check_settings(anew)
+        self._target, self._anew = target, anew
+        self._settings = json.loads(json.dumps(plan.said()))
+        self._kept = self._settings_kept(plan.renew or anew)
         self._folder = tempfile.TemporaryDirectory(prefix="kinephoto-")
         own = Path(self._folder.name)
         self.index = Index(own / "index")
@@ -123,35 +124,48 @@ class Ledger:
         _end_cleanly(self._local / RESULTS)
         for result in () if anew else _lines_of(self._local / RESULTS):
             self.index.keep(result)
-        self._results = (self._local / RESULTS).open("w" if anew else "a", encoding="utf-8")
-        self._failures = (self._local / FAILURES).open("w", encoding="utf-8")
+        self._open: tuple[Any, Any] | None = None
         self._uploaded_at = time.monotonic()
         self._uploading_s = 0.0
+
+    def begin(self) -> None:
+        """Claim the folder, once everything that is asked for can be done: its settings and files are there now."""
+        if self._kept != self._settings:
+            with tempfile.TemporaryDirectory(prefix="kinephoto-") as folder:
+                file = Path(folder) / SETTINGS
+                file.write_text(json.dumps(self._settings, indent=2) + "\n", encoding="utf-8")
+                self._target.put(file, SETTINGS)
+        results = (self._local / RESULTS).open("w" if self._anew else "a", encoding="utf-8")
+        self._open = results, (self._local / FAILURES).open("w", encoding="utf-8")
 
     def done(self, result: Mapping[str, Any]) -> None:
         """Write down a finished photo: on disk before anything else happens."""
         self.index.keep(result)
-        self._write(self._results, result)
+        self._write(0, result)
 
     def failed(self, failure: Mapping[str, Any]) -> None:
         """Write down a photo that could not be done, and why."""
-        self._write(self._failures, failure)
+        self._write(1, failure)
 
     def close(self, complete: bool) -> None:
         """End it; when complete, results have one line for each output, and a table beside them."""
-        self._results.close()
-        self._failures.close()
+        for file in self._open or ():
+            file.close()
         if complete:
             with whole(self._local / RESULTS) as part, part.open("w", encoding="utf-8") as file:
                 file.writelines(f"{line}\n" for line in self.index.results())
             table = self._local / TABLE
             if write_table(self.index.results(), table) and self._target.folder is None:
                 self._target.put(table, TABLE)
-        self._upload()
+        if self._open is not None:
+            self._upload()
         self.index.close()
         self._folder.cleanup()
 
-    def _write(self, file: Any, values: Mapping[str, Any]) -> None:
+    def _write(self, which: int, values: Mapping[str, Any]) -> None:
+        if self._open is None:
+            raise RuntimeError("The ledger has not begun.")
+        file = self._open[which]
         file.write(json.dumps(values, ensure_ascii=False) + "\n")
         file.flush()
         # Object stores can't append. Writing all of it again takes at most a twentieth of the time.
@@ -168,26 +182,21 @@ class Ledger:
         self._uploaded_at = time.monotonic()
         self._uploading_s = self._uploaded_at - begin
 
-    def _check_settings(self, anew: bool) -> None:
-        """Compare with what the folder's outputs were made by, and write down what they are made by now."""
-        now = json.loads(json.dumps(self._plan.said()))
+    def _settings_kept(self, renews: bool) -> Any:
+        """What the folder's outputs were made by, None if nothing says so; refused if it is something else."""
         kept = self._target.read(SETTINGS)
         try:
             before = json.loads(kept) if kept else None
         except ValueError:
             raise InputError(f"{self._target.url}/{SETTINGS} is not JSON; --update writes it anew.") from None
-        if before == now:
-            return
-        if before is not None and not (self._plan.renew or anew):
-            what = "; ".join(differences(before, now)[:3])
+        if before is not None and before != self._settings and not renews:
+            found = differences(before, self._settings)
+            more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
             raise InputError(
-                f"{self._target.url} holds outputs made with other settings ({what}); --update makes them "
-                "anew, or name another folder."
+                f"{self._target.url} holds outputs made with other settings ({'; '.join(found[:3])}{more}); --update "
+                "makes them anew, or name another folder."
             )
-        with tempfile.TemporaryDirectory(prefix="kinephoto-") as folder:
-            file = Path(folder) / SETTINGS
-            file.write_text(json.dumps(now, indent=2) + "\n", encoding="utf-8")
-            self._target.put(file, SETTINGS)
+        return before
 
 
 def write_table(lines: Iterator[str], file: Path) -> bool:

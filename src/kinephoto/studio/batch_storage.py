@@ -9,7 +9,7 @@ import socket
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -69,6 +69,7 @@ class Target:
     def __init__(self, url: str) -> None:
         self.url = url
         self._files: Any = None
+        self._made = False
         self._root = os.path.realpath(url)
         if is_url(url):
             self._files, self._root = opened(url)
@@ -86,6 +87,7 @@ class Target:
         """
         if self._files is None:
             try:
+                self._made = not os.path.exists(self._root)
                 Path(self._root).mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise InputError(f"The folder {self.url} can't be made: {error.strerror}.") from None
@@ -102,6 +104,12 @@ class Target:
             self._files.rm_file(probe)
 
         _within(ANSWER_WITHIN_S, tried, f"{self.url} can't be written to")
+
+    def leave(self) -> None:
+        """Take away a folder that ``check`` made, if nothing has been written to it."""
+        if self._made and self.folder is not None:
+            with suppress(OSError):
+                self.folder.rmdir()
 
     def exists(self, name: str) -> bool:
         """Whether there is such a file."""

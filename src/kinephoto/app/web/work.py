@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from kinephoto.app.web.jobs import Cancelled, Job, Line, Tell
 from kinephoto.app.web.limits import AppSettings, check_film
 from kinephoto.app.web.results import Results, stem_of
+from kinephoto.durations import size_in_words
 from kinephoto.errors import InputError
 from kinephoto.studio.settings import AnimateSettings, MoveSettings, checked, command_of
 
@@ -285,6 +286,6 @@ def _digest(place: Path) -> str:
 def _in_words(report: Report) -> str:
     video = report.video
     return (
-        f"{video.seconds:g} s, {video.hw[1]}×{video.hw[0]}, {video.bytes / 1e6:.1f} MB; depth: "
+        f"{round(video.seconds, 2):g} s, {video.hw[1]}×{video.hw[0]}, {size_in_words(video.bytes)}; depth: "
         f"{report.world.depth_name}; at most {report.invented_most:.1%} of a frame is invented."
     )
