@@ -54,6 +54,19 @@ def test_animate_makes_a_video_beside_the_photo_and_everything_else_asked_for(
     assert re.search(r"6 frames of 128×128: about \d+ s", said) and "Painting what comes into view" in said
 
 
+def test_the_main_verb_comes_first_and_every_verb_is_listed(kinephoto) -> None:
+    said = kinephoto("--help").stdout.decode()
+    verbs = re.findall(r"^\W ([a-z][a-z-]+) ", said, re.MULTILINE)
+    assert verbs[:3] == ["animate", "out-animate", "outpaint"]
+    assert {"pack", "train", "evaluate", "batch", "doctor"} <= set(verbs)
+
+
+def test_a_folder_is_no_photo(run, tmp_path: Path) -> None:
+    code, said = run("animate", str(tmp_path))
+    assert code == 2 and error_in(said).startswith(f"{tmp_path} is a folder; name a photo in it")
+    assert files_in(tmp_path) == set()
+
+
 def test_a_photo_comes_through_a_pipe_and_quiet_says_nothing(
     kinephoto, run, small_photo: Path, small_depth: Path, tmp_path: Path
 ) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from kinephoto.app.batch import EXAMPLES as BATCH_EXAMPLES
 from kinephoto.app.batch import batch
@@ -41,8 +42,18 @@ Examples:
   cat beach.jpg | kinephoto animate - -o beach.mp4
 """
 
+ORDER = ("animate", "out-animate", "outpaint", "depth", "preview", "batch", "app", "info", "doctor", "models")
+"""What people look for first comes first in the help; the rest follows."""
+
+
+class _InOrder(typer.core.TyperGroup):
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(super().list_commands(ctx), key=lambda name: (*ORDER, name).index(name))
+
+
 app = typer.Typer(
     name="kinephoto",
+    cls=_InOrder,
     help="One photo becomes a video in which the camera really moves.",
     no_args_is_help=True,
     add_completion=False,

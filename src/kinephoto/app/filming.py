@@ -91,6 +91,10 @@ def beside(source: Path, ending: str) -> str:
     """
     if str(source) == "-":
         raise InputError("A photo from standard input needs a name for the output: -o FILE.")
+    if source.is_dir():
+        raise InputError(
+            f"{source} is a folder; name a photo in it, or take kinephoto batch for all of them."
+        )
     return str(source.parent / (source.stem + ending))
 
 
