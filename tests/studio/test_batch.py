@@ -290,6 +290,20 @@ def test_a_batch_that_is_refused_claims_no_folder(photos: Path, plan: Plan, tmp_
     assert not (tmp_path / "new").exists() and list((tmp_path / "there").iterdir()) == []
 
 
+def test_what_a_killed_driver_left_half_written_is_taken_away(
+    photos: Path, plan: Plan, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    for name in (".kinephoto-0123456789ab.part.parquet", ".kinephoto-0123456789ab.part.jsonl"):
+        (tmp_path / "out" / name).write_bytes(b"half")
+    (tmp_path / "out" / ".kinephoto-0123456789ab.part.mp4").write_bytes(
+        b"a film that somebody else is writing"
+    )
+    last(run([str(photos)], plan(), Machine(0)))
+    hidden = [path.name for path in (tmp_path / "out").iterdir() if path.name.startswith(".")]
+    assert hidden == [".kinephoto-0123456789ab.part.mp4"]
+
+
 def test_what_is_other_is_named_or_counted(photos: Path, plan: Plan, tmp_path: Path) -> None:
     def made(**settings: Any) -> None:
         chosen = OutAnimateSettings(**settings)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from kinephoto.errors import InputError
-from kinephoto.studio.files import whole
+from kinephoto.studio.files import HALF_WRITTEN, whole
 
 ANSWER_WITHIN_S = 20.0
 """How long a storage may take for its first answer."""
@@ -173,7 +173,10 @@ class Target:
             shutil.rmtree(home, ignore_errors=True)
 
     def _sweep(self) -> None:
-        """Remove what workers of this machine left that were killed outright."""
+        """Remove what drivers and workers of this machine left that were killed outright."""
+        for kind in (".json", ".jsonl", ".parquet"):
+            for part in Path(self._root).glob(f"{HALF_WRITTEN}{kind}"):
+                part.unlink(missing_ok=True)
         before = f"{STAGING}{socket.gethostname()}-"
         for folder in Path(self._root).glob(f"{STAGING}*"):
             number = folder.name.removeprefix(before)

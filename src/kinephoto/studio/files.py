@@ -183,6 +183,10 @@ def _mode(place: Path) -> int | None:
         return None
 
 
+HALF_WRITTEN = ".kinephoto-*.part"
+"""What the hidden names of files look like while they are written; their suffix follows."""
+
+
 def _beside(place: Path) -> Path:
     """A new hidden name in the same folder: renaming is one step only within one file system."""
     return place.with_name(f".kinephoto-{secrets.token_hex(6)}.part{place.suffix}")
