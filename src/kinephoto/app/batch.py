@@ -12,6 +12,7 @@ from kinephoto.app.flags import OUTPUT, Credentials, Quiet, SignWith
 from kinephoto.app.options import with_settings
 from kinephoto.app.show import say
 from kinephoto.studio.outpaint_settings import OutAnimateSettings
+from kinephoto.wording import counted
 
 if TYPE_CHECKING:
     from kinephoto.studio.batch import Tally
@@ -146,7 +147,7 @@ def _bar(quiet: bool) -> Iterator[Any]:
             if tally.error:
                 say(_failure(tally), quiet)
             elif not tally.finished:
-                say(f"{tally.total} {'photo' if tally.total == 1 else 'photos'} …", quiet)
+                say(f"{counted(tally.total, 'photo')} …", quiet)
 
         yield tell
         return
@@ -179,7 +180,7 @@ def _failure(tally: Tally) -> str:
 
 def _words(tally: Tally) -> tuple[str, str]:
     """Photos a second; what is left, and failures."""
-    from kinephoto.durations import in_words
+    from kinephoto.wording import in_words
 
     pace = f"{tally.photos_per_s:.2f} photos/s" if tally.photos_per_s else ""
     failures = f", {tally.failed} failed" if tally.failed else ""

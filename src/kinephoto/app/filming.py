@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from kinephoto.app.flags import FilmFlags
 from kinephoto.app.show import bar, say
-from kinephoto.durations import size_in_words
 from kinephoto.errors import InputError
 from kinephoto.studio.settings import AnimateSettings
+from kinephoto.wording import size_in_words
 
 if TYPE_CHECKING:
     from kinephoto.studio.animate import Progress
@@ -112,9 +112,9 @@ def as_file(source: Path) -> Iterator[Path]:
 
 def _expected(subject: Subject, settings: AnimateSettings) -> str:
     """Such as "96 frames of 720×540: about 20 s."."""
-    from kinephoto.durations import in_words
     from kinephoto.studio.estimate import estimate_seconds
     from kinephoto.studio.outputs import frame_hw, whole_hw
+    from kinephoto.wording import in_words
 
     count, whole = round(settings.seconds * settings.fps), whole_hw(subject.hw, settings)
     seconds = estimate_seconds(

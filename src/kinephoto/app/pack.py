@@ -12,6 +12,7 @@ from kinephoto.app.flags import Quiet
 from kinephoto.app.options import with_settings
 from kinephoto.app.show import bar, say
 from kinephoto.learn.pack_settings import PackSettings
+from kinephoto.wording import counted
 
 EXAMPLES = """
 Examples:
@@ -44,8 +45,7 @@ def pack(
             if state.note:
                 say(f"Note: {state.note}", quiet)
     say(
-        f"{output}: {state.done - state.skipped} photos in {state.shards} "
-        f"{'shard' if state.shards == 1 else 'shards'}; {state.skipped} photos could not be "
-        f"used; {output / 'index.json'} lists and checks them.",
+        f"{output}: {counted(state.done - state.skipped, 'photo')} in {counted(state.shards, 'shard')}; "
+        f"{counted(state.skipped, 'photo')} could not be used; {output / 'index.json'} lists and checks them.",
         quiet,
     )

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from kinephoto.durations import in_words
 from kinephoto.errors import InputError
 from kinephoto.learn.bank import HoleBank
 from kinephoto.learn.diffusion import loss_of, noised
@@ -21,6 +20,7 @@ from kinephoto.learn.shards import read_shards, some_captions
 from kinephoto.learn.tar_places import is_shards
 from kinephoto.learn.train import captions_of, check_accelerate, new_accelerator
 from kinephoto.learn.trainee import kind_of, parts_of
+from kinephoto.wording import in_words
 
 SAMPLE = 8
 """Photos that are looked at; twice as many are tried to get them."""

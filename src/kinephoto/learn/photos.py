@@ -20,6 +20,7 @@ from PIL import Image
 
 from kinephoto.errors import InputError
 from kinephoto.learn.labels import TeacherLabels, read_code
+from kinephoto.learn.tar_places import INDEX
 
 HELD_OUT_ONE_IN = 24
 
@@ -157,8 +158,8 @@ def _found(folder: Path, without: Path | None) -> list[str]:
         if path.suffix.lower() in SUFFIXES and not path.stem.endswith("_depth") and not apart:
             names.append(inside.as_posix())
     if not names:
-        if (folder / "index.json").is_file():
-            raise InputError(f"{folder} holds shards; name their index: {folder / 'index.json'}.")
+        if (folder / INDEX).is_file():
+            raise InputError(f"{folder} holds shards; name their index: {folder / INDEX}.")
         raise InputError(f"{folder} holds no pictures and no manifest.csv that lists any.")
     return sorted(names)
 

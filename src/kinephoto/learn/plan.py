@@ -12,7 +12,6 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from kinephoto.durations import in_words
 from kinephoto.errors import InputError
 from kinephoto.learn.checkpoint import read_state
 from kinephoto.learn.crops import TOKEN_PX, draw_batch
@@ -25,6 +24,7 @@ from kinephoto.learn.tar_places import is_shards
 from kinephoto.learn.teacher import Teacher
 from kinephoto.scene.depthnet import DepthNet, DepthNetConfig, parameter_count, placed
 from kinephoto.scene.machine import bfloat16_helps, usable_device
+from kinephoto.wording import in_words
 
 _Result = TypeVar("_Result")
 

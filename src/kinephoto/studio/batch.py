@@ -15,6 +15,7 @@ from kinephoto.studio.batch_plan import Plan
 from kinephoto.studio.batch_pool import pooled, usual_workers
 from kinephoto.studio.batch_storage import Target
 from kinephoto.studio.batch_worker import DONE, FAILED, check_plan
+from kinephoto.wording import counted
 
 
 @dataclass(frozen=True)
@@ -110,11 +111,10 @@ def run(
     target = Target(plan.target)
     target.check()
     ledger = Ledger(target, plan, anew)
-    complete = began = False
+    complete = False
     try:
         tally = Tally(ledger.index.add(rows_of(inputs, recursive), plan.ending))
         ledger.begin()
-        began = True
         yield tally
         begin = time.perf_counter()
         results = _results(ledger.index.rows(plan.ending), plan, machine)
@@ -129,13 +129,11 @@ def run(
         complete = True
     finally:
         ledger.close(complete)
-        if not began:
-            target.leave()
 
 
 def closing_sentence(tally: Tally, target: str) -> str:
     """What to say at the end, such as "40 photos done, 2 skipped: 1.3 photos/s"."""
-    parts = [f"{_photos(tally.done)} done"]
+    parts = [f"{counted(tally.done, 'photo')} done"]
     if tally.skipped:
         parts.append(f"{tally.skipped} done already")
     if tally.failed:
@@ -167,7 +165,3 @@ def _counted(tally: Tally, result: Mapping[str, Any], seconds: float, ledger: Le
         ledger.failed({name: result[name] for name in ("output", "path", "error")})
     error = result.get("error", "")
     return Tally(tally.total, **counts, seconds=seconds, error=error, path=result["path"])
-
-
-def _photos(count: int) -> str:
-    return "1 photo" if count == 1 else f"{count} photos"

@@ -124,7 +124,7 @@ class Ledger:
         _end_cleanly(self._local / RESULTS)
         for result in () if anew else _lines_of(self._local / RESULTS):
             self.index.keep(result)
-        self._open: tuple[Any, Any] | None = None
+        self._files: dict[str, Any] = {}
         self._uploaded_at = time.monotonic()
         self._uploading_s = 0.0
 
@@ -135,21 +135,21 @@ class Ledger:
                 file = Path(folder) / SETTINGS
                 file.write_text(json.dumps(self._settings, indent=2) + "\n", encoding="utf-8")
                 self._target.put(file, SETTINGS)
-        results = (self._local / RESULTS).open("w" if self._anew else "a", encoding="utf-8")
-        self._open = results, (self._local / FAILURES).open("w", encoding="utf-8")
+        for name, mode in ((RESULTS, "w" if self._anew else "a"), (FAILURES, "w")):
+            self._files[name] = (self._local / name).open(mode, encoding="utf-8")
 
     def done(self, result: Mapping[str, Any]) -> None:
         """Write down a finished photo: on disk before anything else happens."""
         self.index.keep(result)
-        self._write(0, result)
+        self._write(RESULTS, result)
 
     def failed(self, failure: Mapping[str, Any]) -> None:
         """Write down a photo that could not be done, and why."""
-        self._write(1, failure)
+        self._write(FAILURES, failure)
 
     def close(self, complete: bool) -> None:
         """End it; when complete, results have one line for each output, and a table beside them."""
-        for file in self._open or ():
+        for file in self._files.values():
             file.close()
         if complete:
             with whole(self._local / RESULTS) as part, part.open("w", encoding="utf-8") as file:
@@ -157,15 +157,15 @@ class Ledger:
             table = self._local / TABLE
             if write_table(self.index.results(), table) and self._target.folder is None:
                 self._target.put(table, TABLE)
-        if self._open is not None:
+        if self._files:
             self._upload()
+        else:
+            self._target.leave()
         self.index.close()
         self._folder.cleanup()
 
-    def _write(self, which: int, values: Mapping[str, Any]) -> None:
-        if self._open is None:
-            raise RuntimeError("The ledger has not begun.")
-        file = self._open[which]
+    def _write(self, name: str, values: Mapping[str, Any]) -> None:
+        file = self._files[name]
         file.write(json.dumps(values, ensure_ascii=False) + "\n")
         file.flush()
         # Object stores can't append. Writing all of it again takes at most a twentieth of the time.

@@ -9,8 +9,8 @@ from typing import Any
 from kinephoto.app.show import STAGES
 from kinephoto.app.web.jobs import Job, State
 from kinephoto.app.web.work import sentence_of
-from kinephoto.durations import in_words
 from kinephoto.studio.pace import Pace
+from kinephoto.wording import in_words
 
 NOTHING = ""
 MORE_STAGES = {"saving": "Writing the files", "cutting": "Finding the object", "scenes": "Painting scenes"}

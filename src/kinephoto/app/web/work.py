@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from kinephoto.app.web.jobs import Cancelled, Job, Line, Tell
 from kinephoto.app.web.limits import AppSettings, check_film
 from kinephoto.app.web.results import Results, stem_of
-from kinephoto.durations import size_in_words
 from kinephoto.errors import InputError
 from kinephoto.studio.settings import AnimateSettings, MoveSettings, checked, command_of
+from kinephoto.wording import size_in_words
 
 if TYPE_CHECKING:
     from kinephoto.scene.values import Disparity, Photo

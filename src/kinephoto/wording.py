@@ -1,4 +1,4 @@
-"""Times and sizes as a person would say them."""
+"""Times, sizes and counts as a person would say them."""
 
 from __future__ import annotations
 
@@ -25,3 +25,13 @@ def size_in_words(size_bytes: int) -> str:
         ('27 kB', '1.6 MB')
     """
     return f"{max(1, round(size_bytes / 1e3))} kB" if size_bytes < 999_500 else f"{size_bytes / 1e6:.1f} MB"
+
+
+def counted(count: int, noun: str) -> str:
+    """So many of something that takes an s.
+
+    Example:
+        >>> counted(1, "photo"), counted(12_000, "photo")
+        ('1 photo', '12000 photos')
+    """
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
