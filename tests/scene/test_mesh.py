@@ -19,7 +19,22 @@ def near_each_other(a: float, b: float) -> bool:
     return bool(max(a, b) <= np.float32(1.1) * min(a, b))
 
 
-def slow_corner(disparity: np.ndarray, exists: np.ndarray, j: int, i: int, k: int) -> np.float32:
+def stands_out(disparity: np.ndarray, exists: np.ndarray, a: tuple, b: tuple) -> bool:
+    """The definition for measured depth, for two neighbours that exist."""
+    height, width = disparity.shape
+    way = (b[0] - a[0], b[1] - a[1])
+    step = abs(disparity[a] - disparity[b])
+    slope = np.float32(0)
+    for end, beyond in ((a, (a[0] - way[0], a[1] - way[1])), (b, (b[0] + way[0], b[1] + way[1]))):
+        if 0 <= beyond[0] < height and 0 <= beyond[1] < width and exists[beyond]:
+            slope = max(slope, abs(disparity[end] - disparity[beyond]))
+    farther, nearest = min(disparity[a], disparity[b]), disparity[exists].max()
+    return bool(step > 0.02 * farther and step > np.float32(0.01 * nearest) and step > 2 * slope)
+
+
+def slow_corner(
+    disparity: np.ndarray, exists: np.ndarray, j: int, i: int, k: int, measured: bool = False
+) -> np.float32:
     """The definition: who around the point can be reached from pixel (j, i), and their mean."""
     y, x = j + OFFSETS[k][0], i + OFFSETS[k][1]
     around = [(y - 1, x - 1), (y - 1, x), (y, x - 1), (y, x)]
@@ -31,7 +46,9 @@ def slow_corner(disparity: np.ndarray, exists: np.ndarray, j: int, i: int, k: in
             b
             for b in there
             for a in reached
-            if abs(a[0] - b[0]) + abs(a[1] - b[1]) == 1 and near_each_other(disparity[a], disparity[b])
+            if abs(a[0] - b[0]) + abs(a[1] - b[1]) == 1
+            and near_each_other(disparity[a], disparity[b])
+            and not (measured and stands_out(disparity, exists, a, b))
         ]
         grown = not reached.issuperset(beside)
         reached |= set(beside)
@@ -45,14 +62,40 @@ def random_scene(seed: int, hw: tuple[int, int]) -> tuple[np.ndarray, np.ndarray
     return disparity, random.random(hw) > 0.15
 
 
+@pytest.mark.parametrize("measured", [False, True])
 @pytest.mark.parametrize("hw", [(1, 1), (1, 7), (6, 1), (9, 11)])
 @pytest.mark.parametrize("seed", range(4))
-def test_a_corner_is_the_mean_of_those_that_its_owner_is_connected_to(hw, seed):
+def test_a_corner_is_the_mean_of_those_that_its_owner_is_connected_to(hw, seed, measured):
     disparity, exists = random_scene(seed, hw)
-    corners = corner_mesh(disparity, exists).corners
+    corners = corner_mesh(disparity, exists, measured=measured).corners
     for j, i in np.argwhere(exists):
         for k in range(4):
-            assert corners[j, k, i] == slow_corner(disparity, exists, j, i, k)
+            assert corners[j, k, i] == slow_corner(disparity, exists, j, i, k, measured)
+
+
+def test_measured_depth_tears_at_a_small_step_that_stands_out_and_a_networks_does_not():
+    slope = 0.5 + 0.002 * np.arange(12, dtype=np.float32)
+    step = slope + np.float32(0.03) * (np.arange(12) >= 6)
+    for disparity in (np.tile(step, (5, 1)), np.tile(step[:, None], (1, 5))):
+        across = disparity.shape[1] == 12
+        for measured in (False, True):
+            corners = corner_mesh(disparity, measured=measured).corners
+            sides = (corners[:, 1, 5], corners[:, 0, 6]) if across else (corners[5, 2], corners[6, 0])
+            assert np.array_equal(*sides) is not measured
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        0.5 * 1.04 ** np.arange(12),  # a wall seen from the side: every step is large, none stands out
+        np.where(np.arange(12) < 6, 0.9, 0.9 - 1 / 255),  # a step of an 8-bit map
+        np.where(np.arange(12) < 6, 0.9, 0.9 * 0.985),  # a step of less than two hundredths
+    ],
+)
+def test_measured_depth_stays_whole_on_slopes_and_where_steps_are_its_own_grain(row):
+    disparity = np.tile(row.astype(np.float32), (4, 1))
+    corners = corner_mesh(disparity, measured=True).corners
+    assert np.array_equal(corners[:, 1, :-1], corners[:, 0, 1:])
 
 
 @pytest.mark.parametrize("seed", range(4))

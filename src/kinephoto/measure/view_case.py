@@ -33,6 +33,7 @@ class ViewCase:
         source_camera, target_camera: in the scene's world.
         view: what W sees of the source from the target's camera.
         seed: of methods that draw something.
+        measured: the disparity's small steps can be believed, see ``scene.values.Disparity``.
     """
 
     pair: ViewPair
@@ -43,6 +44,7 @@ class ViewCase:
     target_camera: PosedCamera
     view: View
     seed: int = 0
+    measured: bool = False
 
     def with_seed(self, seed: int) -> ViewCase:
         """The same with another seed."""

@@ -138,6 +138,7 @@ def tools_of(run: ViewRun) -> Tools:
         distances,
         run.edges,
         run.seeds,
+        measured=run.depth == "truth",
     )
 
 

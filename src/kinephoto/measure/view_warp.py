@@ -41,18 +41,29 @@ def squashed(rgb: Tensor, hw: tuple[int, int] | None) -> Tensor:
     return torch.from_numpy(small).permute(2, 0, 1).contiguous()
 
 
-def warped(rgb: Tensor, disparity: Tensor, source: PosedCamera, target: PosedCamera, warp: Warp) -> View:
+def warped(
+    rgb: Tensor,
+    disparity: Tensor,
+    source: PosedCamera,
+    target: PosedCamera,
+    warp: Warp,
+    *,
+    measured: bool = False,
+) -> View:
     """What the target's camera sees of a source picture with depth.
 
     Args:
         rgb: [3, H, W].
         disparity: [H, W] > 0, the scene's units.
+        measured: see ``scene.values.Disparity``.
     """
-    layer, unit = lifted(rgb, disparity, source)
+    layer, unit = lifted(rgb, disparity, source, measured=measured)
     return warp(layer, *standpoint(source, target, layer.camera.hw, unit))
 
 
-def lifted(rgb: Tensor, disparity: Tensor, source: PosedCamera) -> tuple[Layer, float]:
+def lifted(
+    rgb: Tensor, disparity: Tensor, source: PosedCamera, *, measured: bool = False
+) -> tuple[Layer, float]:
     """The picture as a layer, and how many of the renderer's units a unit of the scene has.
 
     The renderer's near plane is made for scenes whose nearest things are at z = 1.
@@ -61,7 +72,8 @@ def lifted(rgb: Tensor, disparity: Tensor, source: PosedCamera) -> tuple[Layer, 
     unit = float(torch.quantile(disparity.flatten()[::7], 0.99))
     camera, _ = square_camera(source, (height, width))
     everywhere = torch.ones(height, width, dtype=torch.bool)
-    return Layer(rgb, disparity / unit, everywhere, camera, Pose.identity()), unit
+    layer = Layer(rgb, disparity / unit, everywhere, camera, Pose.identity(), measured=measured)
+    return layer, unit
 
 
 def standpoint(

@@ -34,6 +34,7 @@ from kinephoto.measure.view_warp import (
     squashed,
     warped,
 )
+from kinephoto.scene.values import View
 
 BEST_PSNR_DB = 99.0
 """Of equal pictures; infinity would make every mean infinite."""
@@ -57,6 +58,7 @@ class Tools:
         methods: by the name they get in the tables.
         distances: by the name of their metric, such as ``st_lpips_alex``.
         edges: what is done to depth edges.
+        measured: whether the disparity's small steps can be believed, see ``scene.values.Disparity``.
         seeds: each method that draws something runs with each of them.
         warp: the renderer.
     """
@@ -67,6 +69,7 @@ class Tools:
     distances: Mapping[str, PerceptualDistance]
     edges: Edges = "film"
     seeds: tuple[int, ...] = (0,)
+    measured: bool = False
     warp: Warp = field(default_factory=lambda: default_warp())
 
 
@@ -176,14 +179,17 @@ def case_of(tools: Tools, scene: Scene, pair: ViewPair, disparity: Tensor) -> tu
     cameras = (scene.cameras[pair.source], scene.cameras[pair.target])
     found = at_size(disparity, source)
 
+    def seen(values: Tensor) -> View:
+        return warped(source, values, *cameras, tools.warp, measured=tools.measured)
+
     def visible_error(scaled_disparity: Tensor) -> float:
-        view = warped(source, prepared(scaled_disparity, tools.edges), *cameras, tools.warp)
+        view = seen(prepared(scaled_disparity, tools.edges))
         return -psnr(view.rgb, target, view.known) if bool(view.known.any()) else float("inf")
 
     in_scene = scaled(found, scene, pair.source, tools.protocol.scale, visible_error)
     in_scene = prepared(in_scene, tools.edges)
-    view = warped(source, in_scene, *cameras, tools.warp)
-    return ViewCase(pair, scene, source, in_scene, *cameras, view), target
+    view = seen(in_scene)
+    return ViewCase(pair, scene, source, in_scene, *cameras, view, measured=tools.measured), target
 
 
 def cropped(picture: Tensor, share: float) -> Tensor:

@@ -87,7 +87,7 @@ def estimate_depth(
         from kinephoto.scene.edges import sharpen
 
         values = sharpen(values, photo.rgb)
-    return Disparity(_resized(values, photo.camera.hw), found.metric, found.source)
+    return Disparity(_resized(values, photo.camera.hw), found.metric, found.source, found.measured)
 
 
 def normalised(disparity: Disparity, floor: float = FLOOR) -> Tensor:

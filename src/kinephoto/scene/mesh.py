@@ -21,6 +21,11 @@ from kinephoto.errors import InputError
 CONNECTED_TOLERANCE = 0.1
 """Two neighbours lie on one surface when their disparities differ by at most this share."""
 
+STANDS_OUT_SHARE, STANDS_OUT_FACTOR, STANDS_OUT_LEAST = 0.02, 2.0, 0.01
+"""Where measured depth tears as well: at a step that is more than this share of the farther side, more than so
+many times the steps beyond it on both sides, and more than this share of the picture's nearest, below which
+the steps of an 8-bit map lie."""
+
 SEGMENT = 256
 """Quads of one row that are transformed and drawn together; fits the first-level cache."""
 
@@ -54,6 +59,7 @@ def corner_mesh(
     disparity: Tensor | np.ndarray,
     alpha: Tensor | np.ndarray | None = None,
     tolerance: float = CONNECTED_TOLERANCE,
+    measured: bool = False,
 ) -> Mesh:
     """The mesh of a disparity map.
 
@@ -65,6 +71,9 @@ def corner_mesh(
         disparity: [H, W] float32, > 0 wherever ``alpha`` is.
         alpha: [H, W] bool, the pixels that exist; all of them when None.
         tolerance: >= 0; a large one keeps the whole picture in one piece.
+        measured: every small step can be believed, so that the mesh is torn as well where one stands out from
+            the slopes on both sides (``STANDS_OUT_SHARE``): a lattice close before a wall. A network's map
+            has such steps in the middle of things.
 
     Raises:
         InputError: the shapes differ, or an existing pixel has no positive, finite disparity.
@@ -84,7 +93,10 @@ def corner_mesh(
     seamless = np.empty((height, segments), np.bool_)
     nearest = np.empty((height, segments), np.float32)
     farthest = np.empty((height, segments), np.float32)
-    _corners(values, exists, np.float32(1 + tolerance), corners)
+    across, down = np.empty((2, height, width), np.bool_)
+    least = STANDS_OUT_LEAST * values.max(initial=0, where=exists) if measured else np.inf
+    _links(values, exists, np.float32(1 + tolerance), np.float32(least), across, down)
+    _corners(values, across, down, corners)
     _describe_segments(corners, exists, SEGMENT, seamless, nearest, farthest)
     return Mesh(corners, exists, seamless, nearest, farthest)
 
@@ -152,6 +164,41 @@ def _linked(a, b, limit):
 
 
 @kernel
+def _stands_out(a, b, before, after, least):
+    """Whether the step between two neighbours is larger than slopes explain; 0 = not there."""
+    step = abs(a - b)
+    if not (step > least and step > STANDS_OUT_SHARE * min(a, b)):
+        return False
+    slope = np.float32(0)
+    if before > 0:
+        slope = max(slope, abs(a - before))
+    if after > 0:
+        slope = max(slope, abs(after - b))
+    return step > STANDS_OUT_FACTOR * slope
+
+
+@kernel
+def _links(disparity, exists, limit, least, across, down):
+    """Fill [H, W]: whether each pixel lies on one surface with its right and with its lower neighbour."""
+    height, width = disparity.shape
+    zero = np.float32(0)
+    for j in range(height):
+        for i in range(width):
+            across[j, i] = down[j, i] = False
+            if not exists[j, i]:
+                continue
+            d = disparity[j, i]
+            if i + 1 < width and exists[j, i + 1] and _linked(d, disparity[j, i + 1], limit):
+                before = disparity[j, i - 1] if i > 0 and exists[j, i - 1] else zero
+                after = disparity[j, i + 2] if i + 2 < width and exists[j, i + 2] else zero
+                across[j, i] = not _stands_out(d, disparity[j, i + 1], before, after, least)
+            if j + 1 < height and exists[j + 1, i] and _linked(d, disparity[j + 1, i], limit):
+                before = disparity[j - 1, i] if j > 0 and exists[j - 1, i] else zero
+                after = disparity[j + 2, i] if j + 2 < height and exists[j + 2, i] else zero
+                down[j, i] = not _stands_out(d, disparity[j + 1, i], before, after, least)
+
+
+@kernel
 def _mean(tl, tr, bl, br, with_tl, with_tr, with_bl, with_br):
     """Mean of the members, added in a fixed order: every member of a group gets the same bits."""
     total = 0.0
@@ -172,20 +219,22 @@ def _mean(tl, tr, bl, br, with_tl, with_tr, with_bl, with_br):
 
 
 @kernel
-def _corners(disparity, exists, limit, corners):
+def _corners(disparity, across, down, corners):
     """Fill corners [H, 4, W]; one pass over the (H + 1) x (W + 1) points between pixels."""
     height, width = disparity.shape
     zero = np.float32(0)
     for j in range(height + 1):
         for i in range(width + 1):
-            up, down, left, right = j > 0, j < height, i > 0, i < width
-            # The four pixels around the point; 0 stands for "not there".
-            tl = disparity[j - 1, i - 1] if up and left and exists[j - 1, i - 1] else zero
-            tr = disparity[j - 1, i] if up and right and exists[j - 1, i] else zero
-            bl = disparity[j, i - 1] if down and left and exists[j, i - 1] else zero
-            br = disparity[j, i] if down and right and exists[j, i] else zero
-            top, bottom = _linked(tl, tr, limit), _linked(bl, br, limit)
-            west, east = _linked(tl, bl, limit), _linked(tr, br, limit)
+            up, low, left, right = j > 0, j < height, i > 0, i < width
+            # The four pixels around the point; what is not there is linked to nothing.
+            tl = disparity[j - 1, i - 1] if up and left else zero
+            tr = disparity[j - 1, i] if up and right else zero
+            bl = disparity[j, i - 1] if low and left else zero
+            br = disparity[j, i] if low and right else zero
+            top = up and left and right and across[j - 1, i - 1]
+            bottom = low and left and right and across[j, i - 1]
+            west = up and low and left and down[j - 1, i - 1]
+            east = up and low and right and down[j - 1, i]
             # Diagonal neighbours are joined by way of either of the other two; three links join all.
             falling = (top & east) | (west & bottom)
             rising = (top & west) | (east & bottom)
@@ -195,9 +244,9 @@ def _corners(disparity, exists, limit, corners):
                 corners[j - 1, 3, i - 1] = _mean(tl, tr, bl, br, True, top, west, falling)
             if up and right:
                 corners[j - 1, 2, i] = _mean(tl, tr, bl, br, top, True, rising, east)
-            if down and left:
+            if low and left:
                 corners[j, 1, i - 1] = _mean(tl, tr, bl, br, west, rising, True, bottom)
-            if down and right:
+            if low and right:
                 corners[j, 0, i] = _mean(tl, tr, bl, br, falling, east, bottom, True)
 
 

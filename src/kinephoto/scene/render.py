@@ -51,7 +51,7 @@ class _Prepared:
 
         disparity = layer.disparity.detach().cpu().numpy().astype(np.float32, copy=False)
         exists = layer.alpha.detach().cpu().numpy().astype(bool, copy=False)
-        mesh = corner_mesh(disparity, exists)
+        mesh = corner_mesh(disparity, exists, measured=layer.measured)
         pixels = quartets(layer.rgb.detach().cpu().numpy())
         on_device = None
         if device is not None:

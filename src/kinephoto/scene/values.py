@@ -71,11 +71,14 @@ class Disparity:
         metric: True when ratios of values are ratios of true inverse depths (stereo, metric
             networks); False when known only up to scale *and* shift, as most networks give it.
         source: who made it, for reports: "builtin", a file's name, "hub:...".
+        measured: True when every small step can be believed, as in stereo and laser depth at the photo's size;
+            the surface is then torn at small steps, too (``mesh.corner_mesh``). A network's can't.
     """
 
     values: Tensor
     metric: bool = False
     source: str = "array"
+    measured: bool = False
 
     def __post_init__(self) -> None:
         if self.values.ndim != 2:
@@ -141,6 +144,7 @@ class Layer:
         pose: ``layer_from_world``; the world's frame is the photo's camera.
         invented: [H, W] bool, the pixels of layer 0 that were painted before it became a photo; None: none.
             Other layers are invented as a whole.
+        measured: the disparity's, see ``Disparity``.
     """
 
     rgb: Tensor
@@ -149,6 +153,7 @@ class Layer:
     camera: Camera
     pose: Pose
     invented: Tensor | None = None
+    measured: bool = False
 
     def __post_init__(self) -> None:
         hw = tuple(self.camera.hw)

@@ -185,7 +185,8 @@ def start_world(
         found = estimate_depth(photo, depth, device=device, offline=offline, floor=depth_floor)
         steps = sharpen_edges(found.values)
         disparity = widen_near(steps, default_widening_px(photo.camera.hw))
-        layer = replace(photo_layer(photo.rgb, disparity, photo.camera), invented=photo.invented)
+        whole = photo_layer(photo.rgb, disparity, photo.camera)
+        layer = replace(whole, invented=photo.invented, measured=found.measured)
     with stages.stage("path"):
         trajectory = fitted(wanted, layer, threads, eyes(layer) if eyes else alone)
     return World((layer,), trajectory, depth=found, seconds_by_stage=stages.seconds)

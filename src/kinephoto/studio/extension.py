@@ -206,4 +206,4 @@ def extended_world(
     left, right, top, bottom = (int(margins.get(side, 0)) for side in SIDES)
     disparity = F.pad(layer.disparity[None, None], (left, right, top, bottom), mode="replicate")[0, 0]
     whole = photo_layer(made.photo.rgb, disparity, made.photo.camera)
-    return replace(start, layers=(replace(whole, invented=made.photo.invented),))
+    return replace(start, layers=(replace(whole, invented=made.photo.invented, measured=layer.measured),))

@@ -68,7 +68,7 @@ def splats_of(layer: Layer) -> np.ndarray:
 def _discs(layer: Layer) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Middles of the quads [N, 3], and how far they reach to the right and down [N, 3], the layer's camera."""
     mesh, (cx, cy), focal = (
-        corner_mesh(layer.disparity, layer.alpha),
+        corner_mesh(layer.disparity, layer.alpha, measured=layer.measured),
         layer.camera.centre_px,
         layer.camera.focal_px,
     )

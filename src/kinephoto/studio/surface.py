@@ -106,7 +106,7 @@ def surface_of(layer: Layer, *, coloured: bool = False) -> Surface:
         coloured: whether the vertices carry the picture; its detail then keeps blocks small, whatever
             their number.
     """
-    mesh = corner_mesh(layer.disparity, layer.alpha)
+    mesh = corner_mesh(layer.disparity, layer.alpha, measured=layer.measured)
     corners, exists = np.ascontiguousarray(mesh.corners.transpose(0, 2, 1)), mesh.exists
     rgb = _corner_colours(layer, corners, exists) if coloured else np.zeros((0, 0, 4, 3), np.uint8)
     roughness = 1

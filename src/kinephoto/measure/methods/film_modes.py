@@ -57,7 +57,7 @@ def frame_count(case: ViewCase) -> int:
 
 def travel(case: ViewCase) -> World:
     """The source as a photo's layer and the way to the target as its path; nothing is painted yet."""
-    layer, unit = lifted(case.source, case.disparity, case.source_camera)
+    layer, unit = lifted(case.source, case.disparity, case.source_camera, measured=case.measured)
     hw = layer.camera.hw
 
     def move(time: float, rig: Rig) -> Standpoint:
