@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pydantic import ValidationError
 
 from kinephoto.errors import InputError
 from kinephoto.learn import checkpoint, crops, distill
@@ -24,8 +25,10 @@ from kinephoto.learn.distill import (
     optimiser_of,
     train_step,
 )
+from kinephoto.learn.kept_features import KeptFeatures
 from kinephoto.learn.losses import aligned, distill_loss, feature_loss, loss_parts, normalised
 from kinephoto.learn.photos import Labelled, read_labelled, split_of
+from kinephoto.learn.teacher import Teacher
 from kinephoto.scene.depthnet import DepthNet, DepthNetConfig, load_depthnet, save_depthnet
 
 
@@ -289,6 +292,79 @@ def test_the_teachers_features_are_learnt_too(settings, tiny, tmp_path, teacher_
     run(settings(out=tmp_path / "without", teacher=teacher_folder), tiny)
     with pytest.raises(AssertionError):
         assert_same_run(tmp_path / "with", tmp_path / "without")
+
+
+def test_kept_crops_come_again_after_a_round_through_all_stages(photos, settings):
+    read = read_split(photos, "train")
+    chosen = settings(steps=9, tokens=[2, 5], teacher="teacher", kept_steps=4)
+    shapes = [draw_batch(read, chosen, step)[0].shape for step in range(4)]
+    assert max(shapes[1][2:]) < min(shapes[2][2:])
+    for one, other in ((0, 4), (3, 7), (0, 8)):
+        assert torch.equal(draw_batch(read, chosen, one)[0], draw_batch(read, chosen, other)[0])
+    assert not torch.equal(draw_batch(read, chosen, 0)[0], draw_batch(read, chosen, 1)[0])
+
+
+def test_kept_features_are_the_teachers_and_computed_once(teacher_folder, tmp_path, monkeypatch):
+    teacher = Teacher(teacher_folder)
+    kept = KeptFeatures(teacher, tmp_path)
+    crops = torch.rand(3, 2, 3, 28, 42, generator=torch.Generator().manual_seed(0))
+    first, other = kept.features(crops[0]), kept.features(crops[1])
+    for found, wanted in zip(first, teacher.features(crops[0]), strict=True):
+        torch.testing.assert_close(found.float(), wanted, rtol=1e-3, atol=1e-3)
+    monkeypatch.setattr(teacher, "features", lambda rgb: pytest.fail("asked again"))
+    for found, again in zip(first, kept.features(crops[0]), strict=True):
+        assert torch.equal(found, again)
+    assert not torch.equal(first[0], other[0])
+    with pytest.raises(pytest.fail.Exception):
+        kept.features(crops[2])
+
+
+def test_a_damaged_file_of_features_is_made_again(teacher_folder, tmp_path):
+    kept = KeptFeatures(Teacher(teacher_folder), tmp_path)
+    crop = torch.rand(1, 3, 28, 28)
+    first = kept.features(crop)
+    (file,) = kept.folder.iterdir()
+    file.write_bytes(file.read_bytes()[:200])
+    assert torch.equal(kept.features(crop)[0], first[0])
+    assert torch.equal(kept.features(crop)[0], first[0])
+
+
+def test_steps_for_the_encoder_leave_the_decoder_alone(settings, tiny, tmp_path, teacher_folder):
+    chosen = settings(
+        out=tmp_path / "out", teacher=teacher_folder, feature_steps=6, encoder_steps=6, kept_steps=2
+    )
+    start = new_net(chosen, [], None, tiny).state_dict()
+    losses = [progress.loss for progress in run(chosen, tiny)]
+    assert len(losses) == 6
+    assert np.isfinite(losses).all()
+    found = torch.load(tmp_path / "out" / "last.pt", weights_only=True)["net"]
+    for name, value in found.items():
+        if name.startswith("decoder"):
+            assert torch.equal(value, start[name]), name
+    assert not torch.equal(found["encoder.blocks.0.qkv.up.weight"], start["encoder.blocks.0.qkv.up.weight"])
+    assert len(list((tmp_path / "out" / "features").rglob("*.safetensors"))) == 2
+
+
+def test_a_run_on_kept_features_that_was_stopped_ends_the_same(settings, tiny, tmp_path, teacher_folder):
+    chosen = {"teacher": teacher_folder, "feature_steps": 5, "encoder_steps": 2, "kept_steps": 2}
+    run(settings(out=tmp_path / "whole", **chosen), tiny)
+    run(settings(out=tmp_path / "parts", **chosen), tiny, 4)
+    run(settings(out=tmp_path / "parts", **chosen), tiny)
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"encoder_steps": 3}, "--encoder-steps needs --teacher"),
+        ({"teacher": "teacher", "encoder_steps": 3, "feature_steps": 2}, "--encoder-steps needs --teacher"),
+        ({"kept_steps": 3}, "--kept-steps needs --teacher"),
+        ({"teacher": "t", "kept_steps": 3, "crop_labels": True, "feature_steps": 2}, "--kept-steps needs"),
+    ],
+)
+def test_settings_for_features_that_serve_no_purpose_are_refused(settings, changes, says):
+    with pytest.raises(ValidationError, match=says):
+        settings(**changes)
 
 
 def test_a_state_without_its_shape_is_gone_on_with(settings, tiny, tmp_path):

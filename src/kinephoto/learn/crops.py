@@ -85,9 +85,14 @@ def mixed(pictures: np.ndarray, share: float, rng: np.random.Generator) -> np.nd
 
 
 def draw_batch(photos: Sequence[Labelled], settings: DistillSettings, step: int) -> tuple[Tensor, Tensor]:
-    """The crops of a step: rgb [B, 3, H, W] and disparity [B, H, W], from (seed, step) alone."""
+    """The crops of a step: rgb [B, 3, H, W] and disparity [B, H, W], from (seed, step) alone.
+
+    With ``kept_steps`` they come again after so many steps, each time through all stages.
+    """
+    steps = settings.kept_steps or settings.steps
+    step %= steps
     rng = np.random.default_rng((settings.seed, step))
-    stage = settings.tokens[min(len(settings.tokens) - 1, step * len(settings.tokens) // settings.steps)]
+    stage = settings.tokens[min(len(settings.tokens) - 1, step * len(settings.tokens) // steps)]
     aspect = ASPECTS[rng.integers(len(ASPECTS))]
     hw = (round(stage * aspect[0]) * TOKEN_PX, round(stage * aspect[1]) * TOKEN_PX)
     chosen = rng.choice(len(photos), settings.batch, replace=len(photos) < settings.batch)

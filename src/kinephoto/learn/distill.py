@@ -26,6 +26,7 @@ from kinephoto.learn.checkpoint import read_state, save_state
 from kinephoto.learn.compress import start_from_teacher
 from kinephoto.learn.crops import TOKEN_PX, batches, random_crop
 from kinephoto.learn.distill_settings import DistillSettings
+from kinephoto.learn.kept_features import KeptFeatures
 from kinephoto.learn.labels import Labeller, TeacherLabels
 from kinephoto.learn.losses import distill_loss, feature_loss
 from kinephoto.learn.photos import (
@@ -164,6 +165,7 @@ def _train(
         return
     if teacher is not None and settings.half and bfloat16_helps(device):
         teacher.model.to(torch.bfloat16)
+    kept = KeptFeatures(teacher, settings.out / "features") if teacher and settings.kept_steps else None
     last, began = settings.out / "last.pt", time.perf_counter()
     note = f"Going on after step {first}." if first else ""
     done = saved = first
@@ -174,8 +176,9 @@ def _train(
                 for group in optimiser.param_groups:
                     group["lr"] = settings.lr * group["scale"] * learning_rate(step, settings)
                 with held_back("SIGINT"):
+                    seen = kept.features(rgb) if kept and step < settings.feature_steps else None
                     loss = train_step(
-                        net, optimiser, rgb.to(device), disparity.to(device), step, teacher, settings
+                        net, optimiser, rgb.to(device), disparity.to(device), step, teacher, settings, seen
                     )
                     if not math.isfinite(loss):
                         raise InputError(
@@ -273,27 +276,32 @@ def train_step(
     step: int,
     teacher: Teacher | None,
     settings: DistillSettings,
+    kept: list[Tensor] | None = None,
 ) -> float:
-    """One update; returns the loss without its feature part."""
+    """One update; returns the loss without its feature part, or that part where there is no other.
+
+    Args:
+        kept: the teacher's features of ``rgb`` where they are known already.
+    """
     grid = (rgb.shape[-2] // TOKEN_PX, rgb.shape[-1] // TOKEN_PX)
     half = settings.half and bfloat16_helps(rgb.device)
+    parts = []
     with torch.autocast(rgb.device.type, dtype=torch.bfloat16, enabled=half):
         taps, normal = net.features(rgb, grid)
-        found = net.decoder(taps, normal)
-        features = None
+        if step >= settings.encoder_steps:
+            found = net.decoder(taps, normal)
         if teacher is not None and step < settings.feature_steps:
+            wanted = kept
             if settings.crop_labels:
                 wanted, disparity = teacher.features_and_disparity(rgb)
-            else:
-                wanted = teacher.features(rgb)
-            features = feature_loss(taps, wanted)
-    loss = distill_loss(found.float(), disparity)
-    total = loss if features is None else loss + features
+            parts.append(feature_loss(taps, wanted or teacher.features(rgb)))
+    if step >= settings.encoder_steps:
+        parts.append(distill_loss(found.float(), disparity))
     optimiser.zero_grad(set_to_none=True)
-    total.backward()
+    torch.stack(parts).sum().backward()
     torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
     optimiser.step()
-    return float(loss.detach())
+    return float(parts[-1].detach())
 
 
 @torch.inference_mode()

@@ -36,6 +36,21 @@ class DistillSettings(BaseModel):
     feature_steps: int = setting(
         3000, "First steps, which also match the teacher's features.", "Training", ge=0, le=10_000_000
     )
+    encoder_steps: int = setting(
+        0,
+        "The first of them match nothing else: the decoder rests, and a step takes half the time.",
+        "Training",
+        ge=0,
+        le=10_000_000,
+    )
+    kept_steps: int = setting(
+        0,
+        "Show the crops of so many steps again and again, with the teacher's features kept in out/features "
+        "(5 MB a step, for 8 crops of 14 tokens). 0 draws new crops for every step.",
+        "Training",
+        ge=0,
+        le=10_000_000,
+    )
     crop_labels: bool = setting(
         False,
         "While features are matched, the label is what the teacher sees in the very crop, not its part of the "
@@ -89,4 +104,16 @@ class DistillSettings(BaseModel):
             raise PydanticCustomError("labels", "--crop-labels needs --teacher FOLDER and --feature-steps")
         if self.mix and not self.crop_labels:
             raise PydanticCustomError("mix", "--mix needs --crop-labels: a photo's label fits no blend")
+        return self
+
+    @model_validator(mode="after")
+    def _features_serve_a_purpose(self) -> DistillSettings:
+        if self.encoder_steps > self.feature_steps or (self.encoder_steps and self.teacher is None):
+            raise PydanticCustomError(
+                "encoder_steps", "--encoder-steps needs --teacher FOLDER and as many --feature-steps"
+            )
+        if self.kept_steps and (self.teacher is None or self.crop_labels):
+            raise PydanticCustomError(
+                "kept_steps", "--kept-steps needs --teacher FOLDER, without --crop-labels"
+            )
         return self
