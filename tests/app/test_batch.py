@@ -12,6 +12,7 @@ from PIL import Image
 from typer.main import get_command
 
 from kinephoto.app import cli
+from kinephoto.studio.settings import AnimateSettings
 
 DEPTH = ("--depth", "depth.png")
 
@@ -82,8 +83,12 @@ def test_each_verb_writes_what_it_writes(run: Run, photos: Path, tmp_path: Path)
         ("gone.jpg", "There is no photo, folder or manifest gone.jpg"),
         ("photos --verb wobble", "--verb is wobble; it must be animate, out-animate, depth or outpaint"),
         ("photos --format obj", "--format is obj; animate writes mp4, webm"),
-        ("photos --format png", "--format png is for stereo photos"),
+        ("photos --format png", "--format png is for stereo photos, which --stereo asks for; a film is mp4"),
         ("photos --box 1,2,3,4", "--box is for objects; animate has none"),
+        ("photos --painter rembrandt", "There is no painter called 'rembrandt'"),
+        ("photos --verb depth --depth sonar", "There is no depth source 'sonar'"),
+        ("photos --extend up", "--extend has 'up'; it must be a list such as left=128"),
+        ("rows.csv", "rows.csv, line 3: There is no path 'swign'; there are swing"),
         ("photos --verb depth --report", "--verb depth writes one file a photo"),
         ("photos --save-scene obj", "ends in .obj; kinephoto writes a scene as"),
         ("photos --fps 60 --format gif", "A GIF shows at most 50 frames per second"),
@@ -98,12 +103,41 @@ def test_what_can_be_refused_is_refused_before_anything_is_made(
     words: str, says: str, run: Run, photos: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "list.csv").write_text("path,colour\na.jpg,red\n")
-    code, said = run("batch", *words.split(), "-o", "out", *DEPTH)
+    (tmp_path / "rows.csv").write_text(
+        'path,settings\nphotos/a.jpg,"{""path"": ""rise""}"\nphotos/b.png,"{""path"": ""swign""}"\n'
+    )
+    code, said = run("batch", *DEPTH, *words.split(), "-o", "out")
     (line,) = [line for line in said.splitlines() if line.startswith("Error: ")]
     assert code == 2 and says in line and "Traceback" not in said
-    assert not list((tmp_path / "out").glob("*.mp4"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_flag_that_the_verb_does_not_use_is_named_and_harmless(
+    run: Run, photos: Path, tmp_path: Path
+) -> None:
+    words = ("batch", "photos/a.jpg", *DEPTH, "--verb", "depth", "--workers", 0)
+    code, said = run(*words, "-o", "d", "--seconds", 3, "--path", "circle")
+    assert code == 0 and "--verb depth doesn't use --path, --seconds." in said
+    code, said = run(*words, "-o", "e")
+    assert code == 0 and "doesn't use" not in said
+    same = [(tmp_path / folder / "a.png").read_bytes() for folder in ("d", "e")]
+    assert same[0] == same[1]
+
+
+def test_what_a_settings_file_leaves_as_it_is_by_default_asks_for_nothing(
+    run: Run, photos: Path, tmp_path: Path
+) -> None:
+    """As kinephoto app writes it: all settings of a film, of which a depth map uses a few."""
+    (tmp_path / "all.json").write_text(AnimateSettings(depth="depth.png").model_dump_json())
+    words = ("--verb", "depth", "--settings", "all.json", "--workers", 0, "-q")
+    assert run("batch", "photos/a.jpg", "-o", "d", *words) == (0, "")
+    assert json.loads((tmp_path / "d" / "results.jsonl").read_text())["depth"] == "depth.png"
 
 
 def test_a_place_that_can_not_be_written_to_is_refused(run: Run, photos: Path, tmp_path: Path) -> None:
+    before = (photos / "a.jpg").read_bytes()
     code, said = run("batch", "photos", "-o", "photos/a.jpg", *DEPTH)
-    assert code == 2 and "The folder photos/a.jpg can't be made" in said
+    assert code == 2 and "photos/a.jpg is a file; -o names the folder into which a batch writes" in said
+    assert (photos / "a.jpg").read_bytes() == before
+    code, said = run("batch", "photos", "-o", "photos/a.jpg/films", *DEPTH)
+    assert code == 2 and "The folder photos/a.jpg/films can't be made" in said

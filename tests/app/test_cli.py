@@ -175,6 +175,9 @@ BAD = [
     (("animate", "beach.jpg", "--hold", "3"), "leaves nothing of a film"),
     (("animate", "beach.jpg", "--depth", "sonar"), "There is no depth source 'sonar'"),
     (("animate", "beach.jpg", "--depth", "gone.png"), "There is no depth file gone.png"),
+    (("animate", "beach.jpg", "--depth", "empty"), "empty holds no depth network: there is no config.json"),
+    (("depth", "beach.jpg", "-o", "d.png", "--max-megapixels", "0.01"), "the limit (max_megapixels) is 0.01"),
+    (("depth", "beach.jpg", "-o", "d.png", "--max-megapixels", "0"), "--max-megapixels is 0.0; it must be"),
     (("animate", "beach.jpg", "--quality", "lovely"), "The quality is draft, good, best or a number"),
     (("animate", "beach.jpg", "--save-mask", "beach.mp4"), "Two outputs have the same name, beach.mp4"),
     (("animate", "beach.jpg", "--save-depth", "depth.tiff"), "writes a depth map as .png or .npy"),
@@ -196,6 +199,7 @@ def test_what_a_person_can_get_wrong_is_one_sentence_and_exit_code_2(
     from kinephoto.app import cli
 
     (tmp_path / "text.jpg").write_text("not a picture")
+    (tmp_path / "empty").mkdir()
     before = files_in(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["kinephoto", *words])
@@ -207,6 +211,39 @@ def test_what_a_person_can_get_wrong_is_one_sentence_and_exit_code_2(
     (line,) = [line for line in said.splitlines() if line.startswith("Error: ")]
     assert says in line
     assert files_in(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--painter", "rembrandt"),
+        ("--painter", "builtin:nowhere"),
+        ("--depth", "sonar"),
+        ("--depth", "empty"),
+        ("--extend", "up"),
+        ("--extend", "left=4000"),
+    ],
+    ids=" ".join,
+)
+def test_names_that_there_are_not_are_refused_before_anything_is_promised(
+    words: tuple[str, ...], run, small_photo: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    code, said = run("animate", "beach.jpg", *words)
+    assert code == 2 and said.startswith("Error: ") and said.count("\n") == 1
+    assert words[1].removeprefix("builtin:") in said and files_in(tmp_path) == {"beach.jpg", "empty"}
+
+
+def test_a_report_is_told_from_settings(run, small_photo: Path, small_depth: Path, tmp_path: Path) -> None:
+    words = "animate beach.jpg --depth depth.png --seconds 0.1 --path still --painter opencv:telea -q"
+    assert run(*words.split(), "--report", "report.json")[0] == 0
+    code, said = run("animate", "beach.jpg", "--settings", "report.json")
+    assert code == 2 and error_in(said).startswith("report.json is a film's report (--report), not settings;")
+    report = json.loads((tmp_path / "report.json").read_text())
+    (tmp_path / "settings.json").write_text(json.dumps(report["settings"]))
+    first = (tmp_path / "beach.mp4").read_bytes()
+    assert run("animate", "beach.jpg", "--settings", "settings.json", "-q") == (0, "")
+    assert (tmp_path / "beach.mp4").read_bytes() == first
 
 
 def test_a_fault_of_ours_is_no_traceback_and_exit_code_1(small_photo, tmp_path, monkeypatch, capsys) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from kinephoto.scene.values import Frame
 from kinephoto.studio.certificates import development_signer
@@ -123,6 +124,37 @@ def test_files_of_others_are_said_to_be_so_in_one_sentence(
     for path in (example_photo, plain):
         assert info(path) == (0, f"{path.name} doesn't say that kinephoto made it.\n", "")
     assert json.loads(info(plain, "--json")[1])["made_by_kinephoto"] is False
+
+
+@pytest.mark.parametrize("name", ["GIF", "WEBP", "TIFF"])
+def test_pictures_that_ffmpeg_finds_no_width_in_are_pictures(tmp_path: Path, name: str, info: Call) -> None:
+    path = tmp_path / f"picture.{name.lower()}"
+    first, second = (Image.new("F" if name == "TIFF" else "RGB", (32, 24), shade) for shade in (0, 1))
+    more = {} if name == "TIFF" else {"save_all": True, "append_images": [second]}
+    first.save(path, name, **more)
+    assert info(path) == (0, f"{path.name} doesn't say that kinephoto made it.\n", "")
+
+
+def test_a_name_that_ends_like_a_picture_makes_none(tmp_path: Path, example_photo: Path, info: Call) -> None:
+    (tmp_path / "text.jpg").write_text("not a picture\n" * 50)
+    (tmp_path / "cut.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    for name in ("text.jpg", "cut.png"):
+        said = f"Error: {tmp_path / name} is neither a video nor a picture that kinephoto can read.\n"
+        assert info(tmp_path / name) == (2, "", said)
+    (tmp_path / "photo.png").write_bytes(example_photo.read_bytes())
+    assert info(tmp_path / "photo.png")[0] == 0
+
+
+def test_a_folder_of_frames_names_one_which_tells_all(tmp_path: Path, info: Call) -> None:
+    (tmp_path / "frames").mkdir()
+    folder = film(tmp_path, "frames")
+    code, text, error = info("frames")
+    assert (code, text) == (2, "")
+    assert (
+        error == "Error: frames is a folder; name one of the frames in it, such as frames/frame_00000.png.\n"
+    )
+    assert "made by kinephoto 1.2.3." in info(folder / "frame_00000.png")[1]
+    assert info(".")[2] == "Error: . is a folder; name a video or picture in it.\n"
 
 
 @pytest.mark.parametrize("name", ["gone.mp4", "text.mp4", "empty.png", "."])

@@ -171,8 +171,15 @@ def test_files_that_are_no_depth_are_refused(tmp_path: Path) -> None:
     ):
         estimate_depth(photo(), "sonar")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(InputError, match="holds no depth network"):
+    for name in ("config.json", "model.safetensors"):
+        with pytest.raises(InputError, match=f"holds no depth network: there is no {name} in it"):
+            estimate_depth(photo(), tmp_path / "folder")
+        (tmp_path / "folder" / name).write_text('{"model_type": "bert"}')
+    with pytest.raises(
+        InputError, match=r"transformers can load; its config.json .* must be whole"
+    ) as refused:
         estimate_depth(photo(), tmp_path / "folder")
+    assert "\n" not in str(refused.value)
     with pytest.raises(InputError, match="--offline forbids"):
         estimate_depth(photo(), "hub:nobody/nothing", offline=True)
     with pytest.raises(InputError, match="must lie between 0 and 1"):

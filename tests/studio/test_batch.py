@@ -317,6 +317,75 @@ def test_what_is_other_is_named_or_counted(photos: Path, plan: Plan, tmp_path: P
         made(seconds=1.0, fps=12.0, size=64, painter="classical", seed=3)
 
 
+@pytest.mark.parametrize(
+    ("verb", "own", "says"),
+    [
+        ("animate", '{"path": "swign"}', "There is no path 'swign'"),
+        ("animate", '{"seconds": 0}', "--seconds is 0; it must be from 0.04 to 600"),
+        ("animate", '{"amount": "0.9"}', "The amount is 0.9; it must be from 0 to 0.5"),
+        ("animate", '{"amount": "0.9", "path": "gone.json"}', "The amount is 0.9"),
+        ("animate", '{"seed": -1}', "--seed is -1"),
+        ("animate", '{"fps": 200}', "--fps is 200; it must be from 1 to 120"),
+        ("animate", '{"painter": "rembrandt"}', "There is no painter called 'rembrandt'"),
+        ("animate", '{"extend": "up"}', "--extend has 'up'"),
+        ("animate", '{"quality": "lovely"}', "The quality is draft, good, best"),
+        ("animate", f'{{"prompt": "{"a" * 1001}"}}', "The prompt has 1001 characters"),
+        ("animate", '{"speed": 3}', "There is no setting 'speed'"),
+        ("depth", '{"depth": "sonar"}', "There is no depth source 'sonar'"),
+        ("depth", '{"depth_range": 2}', "--depth-range is 2; it must be from 0 to 1"),
+        ("depth", '{"box": "1,2,3,4"}', "--box is for objects; depth has none"),
+        ("outpaint", '{"scene_size": "9"}', "The scene is 9 x 9 px"),
+    ],
+)
+def test_a_row_that_can_not_be_done_is_named_before_any_is_begun(
+    verb: str, own: str, says: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_worker.BatchWorker, "__call__", lambda *_: pytest.fail("the work has begun"))
+    manifest = photos / "rows.jsonl"
+    manifest.write_text(f'{{"path": "a.png"}}\n\n{{"path": "b.png", "settings": {own}}}\n')
+    chosen = plan_of(verb, str(tmp_path / "out"), OutAnimateSettings())
+    with pytest.raises(InputError) as refused:
+        list(run([str(manifest)], chosen, HERE))
+    assert str(refused.value).startswith("rows.jsonl, line 3: ") and says in str(refused.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_that_a_row_names_and_that_is_missing_is_one_failure(
+    photos: Path, plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    manifest = photos / "rows.jsonl"
+    manifest.write_text('{"path": "a.png", "settings": {"depth": "gone.png"}}\n{"path": "b.png"}\n')
+    assert counts(last(run([str(manifest)], plan(), HERE))) == (1, 0, 1)
+    manifest.write_text('{"path": "a.png", "settings": {"path": "gone.json"}}\n')
+    films = plan("animate", tmp_path / "films")
+    assert counts(last(run([str(manifest)], films, HERE))) == (0, 0, 1)
+    (failure,) = lines(tmp_path / "films" / "failures.jsonl")
+    assert "There is no path file gone.json" in failure["error"]
+
+
+def test_rows_are_looked_at_as_they_come_and_what_they_have_in_common_once(
+    plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[Any] = []
+    monkeypatch.setattr(batch_worker, "_check", lambda plan, settings: looked.append(settings))
+    taken = 0
+
+    def rows() -> Any:
+        nonlocal taken
+        for taken in range(1, 5001):
+            own = {
+                "seed": taken,
+                "prompt": f"photo {taken}",
+                "amount": f"{taken / 20_000}",
+                "fps": 12 + taken % 2,
+            }
+            yield Row(f"{taken}.png", f"{taken}", own)
+
+    for count, row in enumerate(batch_worker.checked_rows(rows(), plan("animate")), 1):
+        assert taken == count == row.settings["seed"]
+    assert count == 5000 and sorted(settings.fps for settings in looked) == [12, 13]
+
+
 def test_two_outputs_of_one_name_are_refused_before_the_start(tmp_path: Path) -> None:
     index = Index(tmp_path / "index")
     rows = [Row("sea/beach.jpg", "beach"), Row("Beach.HEIC", "Beach")]

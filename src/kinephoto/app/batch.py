@@ -109,7 +109,7 @@ def batch(
     """Do the same with many photos; what is done is skipped when it is called again."""
     from kinephoto.interrupts import ending_cleanly
     from kinephoto.studio.batch import Machine, closing_sentence, run
-    from kinephoto.studio.batch_plan import Extras, plan_of
+    from kinephoto.studio.batch_plan import Extras, plan_of, unused
 
     extras = Extras(
         save_depth,
@@ -119,6 +119,9 @@ def batch(
         credentials,
         (str(sign_with[0]), str(sign_with[1])) if sign_with else None,
     )
+    idle = unused(verb, settings)
+    if idle:
+        say(f"--verb {verb} doesn't use {', '.join(idle)}.", quiet)
     plan = plan_of(verb, output, settings, ending=format_, extras=extras, renew=update)
     work = run(
         inputs,

@@ -100,9 +100,11 @@ def animate(photo: PhotoArgument, *, settings: AnimateSettings, asked: FilmFlags
 
 
 @app.command()
+@with_settings(MoveSettings, only=("depth", "max_megapixels", "device", "offline"))
 def depth(
     photo: PhotoArgument,
     *,
+    settings: MoveSettings,
     output: Annotated[
         Path,
         typer.Option(
@@ -111,12 +113,7 @@ def depth(
             help="png (16 bit, near is white), npy (values as they are), or jpg: the photo with its depth inside.",
         ),
     ],
-    source: Annotated[
-        str, typer.Option("--depth", help="auto, builtin, embedded, hub:ID, a network's folder, or a file.")
-    ] = "auto",
     colour: Annotated[Path | None, typer.Option(help="Write a coloured picture as well, to look at.")] = None,
-    device: Annotated[str | None, typer.Option(help="Where to compute, such as cuda.")] = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Write a photo's depth map: edit it, and give it back with animate --depth."""
@@ -137,9 +134,9 @@ def depth(
     if colour is not None:
         check_suffix(colour, PICTURE_SUFFIXES, "picture")
         check_file(colour)
-    picture = _read(photo, MoveSettings())
+    picture = _read(photo, settings)
     _tell_notes(picture, quiet)
-    found = estimate_depth(picture, source, device=device, offline=offline)
+    found = estimate_depth(picture, settings.depth, device=settings.device, offline=settings.offline)
     origin = origin_of_depth(found)
     if inside:
         write_gdepth(picture, found, output)

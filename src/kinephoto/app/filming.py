@@ -72,6 +72,7 @@ def make_film(
     check(outputs, settings)
     settings = for_outputs(settings, outputs)
     subject = opened()
+    check(outputs, settings, subject.hw)
     signer = _signer(asked, source, outputs.videos)
     for note in (*subject.notes, *notes):
         say(f"Note: {note}", asked.quiet)

@@ -16,7 +16,7 @@ from kinephoto.studio.settings import checked, flag_of, read_settings
 
 
 def with_settings(
-    model: type[BaseModel], name: str = "settings", *, from_file: bool = False
+    model: type[BaseModel], name: str = "settings", *, from_file: bool = False, only: Sequence[str] = ()
 ) -> Callable[[Callable], Callable]:
     """The command's parameter ``name`` becomes one flag for every field of ``model``; it is given checked.
 
@@ -25,21 +25,22 @@ def with_settings(
 
     Args:
         from_file: whether a flag ``--settings FILE`` reads a JSON file with values for the fields; a flag
-            that the user gives wins over the file.
+            that the user gives wins over the file. Only what was asked for is in ``model_fields_set`` then.
+        only: the fields that become flags, where not all do; the others keep their defaults.
     """
 
     def decorate(command: Callable) -> Callable:
-        flags = [_parameter(field, model) for field in model.model_fields]
+        names = tuple(only or model.model_fields)
+        flags = [_parameter(field, model) for field in names]
         flags += [_CONTEXT, _SETTINGS_FILE] if from_file else []
 
         @functools.wraps(command)
         def run(**values: Any) -> Any:
-            chosen = {field: values.pop(field) for field in model.model_fields}
+            chosen = {field: values.pop(field) for field in names}
             if from_file:
                 context, file = values.pop(_CONTEXT.name), values.pop(_SETTINGS_FILE.name)
-                if file is not None:
-                    given = {field: value for field, value in chosen.items() if _is_given(context, field)}
-                    chosen = read_settings(model, file) | given
+                given = {field: value for field, value in chosen.items() if _is_given(context, field)}
+                chosen = (_asked_in(file, model) if file else {}) | given
             return command(**values, **{name: checked(model, chosen)})
 
         return _said(run, command, name, flags)
@@ -94,6 +95,15 @@ _SETTINGS_FILE = inspect.Parameter(
         ),
     ],
 )
+
+
+def _asked_in(file: Path, model: type[BaseModel]) -> dict[str, Any]:
+    """What a settings file asks for: kinephoto app writes them all, also those left as they are by default."""
+    return {
+        name: value
+        for name, value in read_settings(model, file).items()
+        if value != model.model_fields[name].default
+    }
 
 
 def _is_given(context: typer.Context, field: str) -> bool:

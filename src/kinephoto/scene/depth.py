@@ -90,6 +90,31 @@ def estimate_depth(
     return Disparity(_resized(values, photo.camera.hw), found.metric, found.source, found.measured)
 
 
+def check_source(source: str | Path) -> None:
+    """Refuse now what ``estimate_depth`` refuses whatever the photo; nothing is loaded.
+
+    Args:
+        source: a name, file or folder that ``estimate_depth`` takes.
+
+    Raises:
+        InputError: no such source, a file that is not there or of another kind, a folder without a network.
+    """
+    text, path = str(source), Path(source)
+    if text in NAMED or text.startswith("hub:"):
+        return
+    if path.is_dir():
+        from kinephoto.scene.depth_networks import check_folder
+
+        check_folder(path)
+    elif path.exists() or path.suffix.lower() in SUFFIXES:
+        _check_file(path)
+    else:
+        raise InputError(
+            f"There is no depth source {text!r}; there are {', '.join(NAMED)}, hub:ID, a depth network's folder, "
+            "or a file."
+        )
+
+
 def normalised(disparity: Disparity, floor: float = FLOOR) -> Tensor:
     """The scene's disparity: nearest things at 1.
 
@@ -120,10 +145,7 @@ def read_disparity(path: str | Path) -> Disparity:
         InputError: no such file, a kind we don't read, not a single plane, or values that are not finite.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"There is no depth file {path}.")
-    if path.suffix.lower() not in SUFFIXES:
-        raise InputError(f"{path.name} is not a depth file kinephoto reads; it reads {', '.join(SUFFIXES)}.")
+    _check_file(path)
     values = _read_array(path) if path.suffix.lower() == ".npy" else _read_picture(path)
     return disparity_from_array(values, path.name)
 
@@ -160,6 +182,7 @@ def _raw(photo: Photo, source: Any, device: str | None, offline: bool) -> tuple[
         if not isinstance(source, DepthSource):
             raise InputError(f"{source!r} is no depth source: it has no method disparity(rgb).")
         return source.disparity(photo.rgb), True
+    check_source(source)
     text = str(source)
     named = NAMED.get(text)
     if named is not None:
@@ -169,11 +192,7 @@ def _raw(photo: Photo, source: Any, device: str | None, offline: bool) -> tuple[
     path = Path(text)
     if path.is_dir():
         return _transformers(path, photo, device, offline), True
-    if path.exists() or path.suffix.lower() in SUFFIXES:
-        return read_disparity(path), False
-    raise InputError(
-        f"There is no depth source {text!r}; there are {', '.join(NAMED)}, hub:ID, a depth network's folder, or a file."
-    )
+    return read_disparity(path), False
 
 
 def _auto(photo: Photo, device: str | None, offline: bool) -> tuple[Disparity, bool]:
@@ -213,6 +232,14 @@ NAMED: dict[str, Callable[[Photo, str | None, bool], tuple[Disparity, bool]]] = 
     "builtin": _builtin,
     "embedded": _embedded,
 }
+
+
+def _check_file(path: Path) -> None:
+    """Refuse a file that is not there, or no depth map by its name."""
+    if not path.is_file():
+        raise InputError(f"There is no depth file {path}.")
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError(f"{path.name} is not a depth file kinephoto reads; it reads {', '.join(SUFFIXES)}.")
 
 
 def _read_array(path: Path) -> np.ndarray:

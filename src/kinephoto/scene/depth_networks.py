@@ -38,6 +38,20 @@ def best_cached() -> str | None:
     return None
 
 
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that can't be a depth network's, by the names of the files in it.
+
+    Raises:
+        InputError: its configuration or its weights are missing.
+    """
+    for name, pattern in (("config.json", "config.json"), ("model.safetensors", "*.safetensors")):
+        if not any(folder.glob(pattern)):
+            raise InputError(
+                f"{folder} holds no depth network: there is no {name} in it; give the folder into which "
+                "transformers saved one, or a depth map's file."
+            )
+
+
 class TransformersDepth:
     """A network from the Hugging Face hub or from a folder.
 
@@ -113,12 +127,14 @@ def _loaded(name: str, device: str, offline: bool) -> tuple[Any, Tensor, Tensor,
 
     logging.disable_progress_bar()
     local = offline or Path(name).is_dir()
+    if Path(name).is_dir():
+        check_folder(Path(name))
     try:
         model = AutoModelForDepthEstimation.from_pretrained(
             name, local_files_only=local, use_safetensors=True
         )
     except Exception as error:  # transformers, the hub and safetensors each raise kinds of their own
-        raise InputError(_sentence(name, offline, error)) from error
+        raise InputError(_sentence(name, offline)) from error
     model = model.eval().requires_grad_(False).to(device)
     mean, deviation = _processor_file(name, local) or (RGB_MEAN, RGB_DEVIATION)
     means = [torch.tensor(values).view(3, 1, 1) for values in (mean, deviation)]
@@ -147,10 +163,12 @@ def _multiple(config: Any) -> int:
     return max(int(getattr(part, "patch_size", 0) or 0) for part in parts) or 32
 
 
-def _sentence(name: str, offline: bool, error: Exception) -> str:
+def _sentence(name: str, offline: bool) -> str:
     if Path(name).is_dir():
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        return f"{name} holds no depth network that transformers loads from safetensors ({reason[:200]})."
+        return (
+            f"{name} holds no depth network that transformers can load; its config.json and model.safetensors "
+            "must be whole, and those of a network for depth."
+        )
     if offline:
         return f"The depth network {name} is not on this machine, and --offline forbids fetching it."
     return (

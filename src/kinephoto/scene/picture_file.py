@@ -115,6 +115,15 @@ def decoded(file: BinaryIO, name: str, max_megapixels: float, notes: list[str]) 
         raise _damaged(name, error) from error
 
 
+def is_picture(file: BinaryIO) -> bool:
+    """Whether the file begins as a picture that Pillow knows; its pixels are not looked at."""
+    try:
+        _header(file, "the file")
+    except InputError:
+        return False
+    return True
+
+
 def alpha_of(file: BinaryIO, name: str, max_megapixels: float) -> tuple[np.ndarray, int] | None:
     """[H, W] uint8, how opaque each pixel is as stored, and EXIF's orientation; None where all are.
 

@@ -14,7 +14,7 @@ from kinephoto.studio.batch_ledger import FAILURES, Ledger
 from kinephoto.studio.batch_plan import Plan
 from kinephoto.studio.batch_pool import pooled, usual_workers
 from kinephoto.studio.batch_storage import Target
-from kinephoto.studio.batch_worker import DONE, FAILED, check_plan
+from kinephoto.studio.batch_worker import DONE, FAILED, check_plan, checked_rows
 from kinephoto.wording import counted
 
 
@@ -100,7 +100,7 @@ def run(
         First the total, before any work, then one for each photo.
 
     Raises:
-        InputError: inputs, plan, folder or cluster that can't be used, before any work; a full disk, or with
+        InputError: inputs, rows, plan, folder or cluster that can't be used, before any work; a full disk, or with
             ``stop_at_error`` the first failure.
     """
     if machine.ray is not None:
@@ -113,7 +113,7 @@ def run(
     ledger = Ledger(target, plan, anew)
     complete = False
     try:
-        tally = Tally(ledger.index.add(rows_of(inputs, recursive), plan.ending))
+        tally = Tally(ledger.index.add(checked_rows(rows_of(inputs, recursive), plan), plan.ending))
         ledger.begin()
         yield tally
         begin = time.perf_counter()

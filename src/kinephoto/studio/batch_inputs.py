@@ -45,11 +45,13 @@ class Row:
         path: a file, or a URL.
         output: the output's name within the folder of outputs, "/" between its parts, without an ending.
         settings: what is set for this photo alone.
+        where: the place in a manifest that says so, such as "photos.csv, line 3", for messages.
     """
 
     path: str
     output: str
     settings: dict[str, Any] = field(default_factory=dict)
+    where: str = field(default="", compare=False)
 
 
 def rows_of(inputs: Sequence[str], recursive: bool = False) -> Iterator[Row]:
@@ -248,7 +250,7 @@ def _row(cells: Mapping[str, Any], home: str, where: str) -> Row:
         raise InputError(
             f"{where} names the output {output!r}; it must be a name within the folder of outputs."
         )
-    return Row(path, output, _own_settings(cells, where))
+    return Row(path, output, _own_settings(cells, where), where)
 
 
 def _own_settings(cells: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -26,6 +26,19 @@ MODELS: dict[Verb, type[BaseModel]] = {
 }
 """The settings that count for each verb."""
 
+_MACHINE = ("device", "threads", "offline")
+USED: dict[Verb, tuple[str, ...]] = {
+    "animate": tuple(AnimateSettings.model_fields),
+    "out-animate": tuple(OutAnimateSettings.model_fields),
+    "depth": ("depth", "depth_range", "max_megapixels", *_MACHINE),
+    "outpaint": (
+        *ObjectSettings.model_fields,
+        *("scene_size", "extend", "prompt", "painter", "steps", "guidance", "seed", "max_megapixels"),
+        *_MACHINE,
+    ),
+}
+"""What each verb goes by, by name of `OutAnimateSettings`; on a cluster a worker's threads count for all."""
+
 FORMATS: dict[Verb, tuple[str, ...]] = {
     "animate": ("mp4", "webm", "gif", "webp", "mov", "mkv", "jpg", "png"),
     "out-animate": ("mp4", "webm", "gif", "webp", "mov", "mkv", "jpg", "png"),
@@ -96,7 +109,7 @@ class Plan:
         """The verb's settings for a row that sets these itself.
 
         Raises:
-            InputError: a value out of range, or a setting that the verb doesn't have.
+            InputError: a value out of range, or a setting for objects where the verb has none.
         """
         return settings_of(self.verb, checked(OutAnimateSettings, self.settings | dict(own)))
 
@@ -127,7 +140,7 @@ def plan_of(
         raise InputError(f"--format is {chosen}; {verb} writes {', '.join(FORMATS[known])}.")
     if extras != Extras() and known not in ("animate", "out-animate"):
         raise InputError(f"--verb {verb} writes one file a photo; reports, masks and the like go with films.")
-    values = {name: value for name, value in settings.model_dump().items() if _is_set(settings, name)}
+    values = {name: value for name, value in settings.model_dump().items() if _is_asked(settings, name)}
     plan = Plan(known, target, values, chosen, extras, renew)
     plan.settings_for({})
     return plan
@@ -137,14 +150,14 @@ def settings_of(verb: Verb, settings: OutAnimateSettings) -> Any:
     """What counts for the verb, as its own settings.
 
     Raises:
-        InputError: something is set that the verb doesn't have.
+        InputError: something for objects is asked for, and the verb has none.
     """
     model, values = MODELS[verb], settings.model_dump()
     if verb == "outpaint":
         values["size"] = values["scene_size"]
     elif verb in ("animate", "depth"):
         for name in (*ObjectSettings.model_fields, "scene_size"):
-            if _is_set(settings, name):
+            if _is_asked(settings, name):
                 raise InputError(f"{flag_of(name, OutAnimateSettings)} is for objects; {verb} has none.")
     return checked(model, {name: values[name] for name in model.model_fields if name in values})
 
@@ -181,8 +194,16 @@ def beside(name: str, addition: str, ending: str) -> str:
     return str(PurePosixPath(name).with_suffix("")) + f"{addition}.{ending}"
 
 
-def _is_set(settings: BaseModel, name: str) -> bool:
-    return getattr(settings, name) != type(settings).model_fields[name].default
+def unused(verb: str, settings: OutAnimateSettings) -> list[str]:
+    """Flags of what is asked for and changes nothing with this verb; tables and settings may serve several."""
+    used = USED.get(verb, tuple(OutAnimateSettings.model_fields))  # type: ignore[call-overload]
+    names = [name for name in settings.model_fields_set.difference(used) if _is_asked(settings, name)]
+    return sorted(flag_of(name, OutAnimateSettings) for name in names)
+
+
+def _is_asked(settings: BaseModel, name: str) -> bool:
+    """Whether somebody said so, be it the default; None says nothing."""
+    return name in settings.model_fields_set and getattr(settings, name) is not None
 
 
 def _hash(values: Mapping[str, Any]) -> str:

@@ -86,6 +86,8 @@ class Target:
             InputError: that, in one sentence.
         """
         if self._files is None:
+            if os.path.isfile(self._root):
+                raise InputError(f"{self.url} is a file; -o names the folder into which a batch writes.")
             try:
                 self._made = not os.path.exists(self._root)
                 Path(self._root).mkdir(parents=True, exist_ok=True)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import errno
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kinephoto.errors import InputError
 from kinephoto.studio.batch_fetch import fetched
-from kinephoto.studio.batch_plan import STILLS, Extras, Plan, beside
+from kinephoto.studio.batch_inputs import Row
+from kinephoto.studio.batch_plan import FORMATS, STILLS, Extras, Plan, beside
 from kinephoto.studio.batch_storage import Target, hash_of
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from kinephoto.studio.produce import Report
 
 DONE, SKIPPED, FAILED = "done", "skipped", "failed"
+_REMEMBERED = 1000
+"""So many different settings of rows are remembered to be right; most manifests have a few."""
 
 
 class BatchWorker:
@@ -171,27 +174,81 @@ def check_plan(plan: Plan) -> None:
     Raises:
         InputError: a format or an extra that the settings don't go with, or a certificate that can't be used.
     """
-    if plan.verb not in ("animate", "out-animate"):
+    _check(plan, plan.settings_for({}))
+    if plan.extras.credentials or plan.extras.sign_with:
+        _ = BatchWorker(plan)._own_signer
+
+
+def checked_rows(rows: Iterable[Row], plan: Plan) -> Iterator[Row]:
+    """The rows as they come, each looked at before any work; no more memory is needed for more rows.
+
+    What a row's settings say is looked at here, not the files that they name: one that is missing is its own
+    photo's failure.
+
+    Raises:
+        InputError: of the first row whose settings can't be used, saying where it stands.
+    """
+    check = lru_cache(_REMEMBERED)(partial(_check, plan))
+    for row in rows:
+        if row.settings:
+            try:
+                check(_in_common(plan.settings_for(row.settings)))
+            except InputError as error:
+                raise InputError(f"{row.where}: {error}") from None
+        yield row
+
+
+def _in_common(settings: Any) -> Any:
+    """The settings without what may differ in every row, which is looked at here, and without names of files."""
+    files = {"path": "still", "depth": "auto"}
+    words: dict[str, Any] = {
+        name: word for name, word in files.items() if Path(getattr(settings, name, "")).suffix
+    }
+    settings = settings.model_copy(update=words)
+    if not hasattr(settings, "seed"):
+        return settings
+    from kinephoto.studio.extension import checked_prompt
+    from kinephoto.studio.outputs import move_of
+
+    checked_prompt(settings.prompt)
+    free: dict[str, Any] = {"seed": 0, "prompt": None}
+    if hasattr(settings, "path"):
+        move_of(settings)
+        free |= {"amount": "auto", "focus": "middle"}
+    return settings.model_copy(update=free)
+
+
+def _check(plan: Plan, settings: Any) -> None:
+    """Refuse settings that no photo could be done with."""
+    if plan.verb == "depth":
+        from kinephoto.scene.depth import check_source
+
+        check_source(settings.depth)
+        return
+    if plan.verb == "outpaint":
+        from kinephoto.studio.out_animate import check_outpaint
+
+        check_outpaint(settings)
         return
     import tempfile
 
+    from kinephoto.studio.out_animate import settled_hw
     from kinephoto.studio.outputs import check
 
-    settings = plan.settings_for({})
     if plan.ending in STILLS and settings.stereo == "mono":
+        *films, last = (ending for ending in FORMATS[plan.verb] if ending not in STILLS)
         raise InputError(
-            f"--format {plan.ending} is for stereo photos; a film is mp4, webm, gif and the like."
+            f"--format {plan.ending} is for stereo photos, which --stereo asks for; a film is {', '.join(films)} "
+            f"or {last}."
         )
-    worker = BatchWorker(plan)
     with tempfile.TemporaryDirectory(prefix="kinephoto-") as folder:
         outputs = outputs_of(f"photo.{plan.ending}", settings, plan.extras, Path(folder))
-        check(outputs, settings)
-        if plan.extras.credentials or plan.extras.sign_with:
-            from kinephoto.studio.content_credentials import check_holds_credentials
+        check(outputs, settings, settled_hw(settings) if plan.verb == "out-animate" else None)
+    if plan.extras.credentials or plan.extras.sign_with:
+        from kinephoto.studio.content_credentials import check_holds_credentials
 
-            for file in outputs.videos:
-                check_holds_credentials(file)
-            _ = worker._own_signer
+        for file in outputs.videos:
+            check_holds_credentials(file)
 
 
 @contextmanager

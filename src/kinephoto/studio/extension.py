@@ -83,6 +83,17 @@ def parsed_margins(text: str, hw: tuple[int, int]) -> dict[str, int]:
     return margins
 
 
+def check_margins(text: str) -> None:
+    """Refuse what ``parsed_margins`` refuses whatever the photo.
+
+    No photo is extended beyond ``LONGEST_SIDE_PX``, so that one of this size takes what any other takes.
+
+    Raises:
+        InputError: as for ``parsed_margins``.
+    """
+    parsed_margins(text, (LONGEST_SIDE_PX, LONGEST_SIDE_PX))
+
+
 def extended_hw(hw: tuple[int, int], margins: Mapping[str, int]) -> tuple[int, int]:
     """Height and width of a photo of ``hw`` px with so many px more on each side.
 

@@ -21,7 +21,7 @@ from kinephoto.scene.values import Capture, Photo
 from kinephoto.studio.animate import Film, Progress, Stages, build_world, film
 from kinephoto.studio.certificates import Signer
 from kinephoto.studio.cutout import Box, Cutout, Point, cut_out, read_cutout
-from kinephoto.studio.extension import Outpainted, extended, parsed_margins
+from kinephoto.studio.extension import Outpainted, check_margins, checked_prompt, extended, parsed_margins
 from kinephoto.studio.outpaint import DEFAULT_HW, checked_hw, outpaint
 from kinephoto.studio.outpaint_settings import (
     ObjectSettings,
@@ -30,7 +30,7 @@ from kinephoto.studio.outpaint_settings import (
     numbers,
     scene_hw,
 )
-from kinephoto.studio.outputs import Outputs, check
+from kinephoto.studio.outputs import Outputs, check, check_painter
 from kinephoto.studio.pictures import contact_sheet, write_picture
 from kinephoto.studio.produce import Report, animate, painter_of
 from kinephoto.studio.provenance import Provenance, provenance_of_picture
@@ -169,6 +169,19 @@ def settled_hw(settings: OutAnimateSettings) -> tuple[int, int]:
     return checked_hw(scene_hw(settings.scene_size) or DEFAULT_HW)
 
 
+def check_outpaint(settings: OutpaintSettings) -> None:
+    """Refuse what no photo could be painted with, before a file is read or a network loaded.
+
+    Raises:
+        InputError: a painter, prompt, margin or size that can't be used.
+    """
+    check_painter(settings.painter)
+    checked_prompt(settings.prompt)
+    if settings.extend is not None:
+        check_margins(settings.extend)
+    checked_hw(scene_hw(settings.size) or DEFAULT_HW)
+
+
 def candidates(
     source: str | Path, settings: OutpaintSettings, painter: Painter | None = None
 ) -> Iterator[Outpainted]:
@@ -182,6 +195,7 @@ def candidates(
     Raises:
         InputError: what can't be used.
     """
+    check_outpaint(settings)
     machine: dict[str, Any] = {"device": settings.device, "offline": settings.offline}
     if settings.extend is not None:
         if any(part is not None for part in (settings.mask, settings.select, settings.box)):

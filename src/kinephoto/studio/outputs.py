@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from kinephoto.errors import InputError
+from kinephoto.painter import get_painter, painter_names
 from kinephoto.painter.networks import device_of
+from kinephoto.scene.depth import check_source
 from kinephoto.scene.path import Path as Move
 from kinephoto.scene.path import path
 from kinephoto.studio.animate import hw_of
 from kinephoto.studio.export import check_scene
-from kinephoto.studio.extension import checked_prompt, extended_hw, parsed_margins
+from kinephoto.studio.extension import check_margins, checked_prompt, extended_hw, parsed_margins
 from kinephoto.studio.files import check_file, check_suffix
 from kinephoto.studio.formats import LONGEST_SIDE_PX, checked_quality
 from kinephoto.studio.pictures import DEPTH_SUFFIXES, PICTURE_SUFFIXES
@@ -140,10 +142,14 @@ def check(outputs: Outputs, settings: AnimateSettings, hw: tuple[int, int] | Non
     stereo_of(settings)
     move_of(settings).frame_times(settings.seconds, settings.fps)
     checked_prompt(settings.prompt)
+    check_painter(settings.painter)
+    check_source(settings.depth)
     if settings.device is not None:
         device_of(settings.device)
     if settings.extend is not None and settings.mode != "world":
         raise InputError(f"--extend needs --mode world, not {settings.mode}.")
+    if settings.extend not in (None, "auto"):
+        check_margins(str(settings.extend))
     _check_encoding(outputs, settings)
     if hw is None:
         return
@@ -156,6 +162,23 @@ def check(outputs: Outputs, settings: AnimateSettings, hw: tuple[int, int] | Non
     if settings.extend not in (None, "auto"):
         own = frame_hw(hw, settings)
         extended_hw(own, parsed_margins(str(settings.extend), own))
+
+
+def check_painter(name: str) -> None:
+    """Refuse a painter that there isn't; none is loaded.
+
+    Raises:
+        InputError: the door doesn't know the name, or the built-in painter's folder isn't there.
+    """
+    family, _, variant = name.partition(":")
+    # A variant in capitals stands for whatever is written there.
+    is_known = any(
+        family == known and (variant == own or (own.isupper() and variant))
+        for known, _, own in (each.partition(":") for each in painter_names())
+    )
+    # The door has the words for what it refuses, and reads the built-in painter's weights only when it paints.
+    if not is_known or (family == "builtin" and variant):
+        get_painter(name)
 
 
 def encoding_of(settings: AnimateSettings, mask: bool) -> dict[str, Any]:

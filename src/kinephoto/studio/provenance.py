@@ -8,6 +8,7 @@ depends on the film alone (no date, no random name), so the same seed still give
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -278,6 +279,8 @@ def read_provenance(path: str | Path, trust: str | Path | None = None) -> Found:
 
     place = Path(path)
     try:
+        if place.is_dir():
+            raise InputError(_about_folder(place))
         packet = xmp_in(place)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
@@ -293,6 +296,15 @@ def read_provenance(path: str | Path, trust: str | Path | None = None) -> Found:
         known["Content Credentials"] = Provenance.from_values(verdict.assertion)
     places = tuple(name for name, found in known.items() if found is not None)
     return Found(known[places[0]] if places else None, places, verdict, looked)
+
+
+def _about_folder(place: Path) -> str:
+    from kinephoto.studio.formats import is_frame_name
+
+    frames = sorted(filter(is_frame_name, os.listdir(place)))
+    if not frames:
+        return f"{place} is a folder; name a video or picture in it."
+    return f"{place} is a folder; name one of the frames in it, such as {place / frames[0]}."
 
 
 def _about_the_algorithm(provenance: Provenance) -> dict[Name, str]:
@@ -321,12 +333,19 @@ def _tags_in(path: Path) -> dict[str, str]:
     """
     import av
 
+    from kinephoto.scene.picture_file import is_picture
+
     try:
         # A playlist or the like could make FFmpeg open other things than this file.
         only_files = {"protocol_whitelist": "file"}
         with av.open(str(path), metadata_errors="replace", options=only_files) as container:
-            if container.streams.video:
+            # FFmpeg believes a name such as text.jpg; then it finds no width. Nor does it in some that are
+            # pictures, such as animated WebP.
+            if any(stream.width for stream in container.streams.video):
                 return {name.upper(): text for name, text in container.metadata.items()}
+        with path.open("rb") as file:
+            if is_picture(file):
+                return {}
     except (av.error.FFmpegError, OSError):
         pass
     raise InputError(f"{path} is neither a video nor a picture that kinephoto can read.")

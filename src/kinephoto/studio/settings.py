@@ -150,6 +150,11 @@ def read_settings(model: type[BaseModel], file: str | Path) -> dict[str, Any]:
         ) from None
     if not isinstance(content, dict):
         raise InputError(f'The settings file {name} must hold one object, such as {{"path": "circle"}}.')
+    if isinstance(content.get("settings"), dict) and "video" in content:
+        raise InputError(
+            f"{name} is a film's report (--report), not settings; a settings file is what kinephoto app saves "
+            'beside a film, or the object under "settings" in the report, in a file of its own.'
+        )
     try:
         checked(model, content)
     except InputError as error:
