@@ -1,9 +1,10 @@
-"""The contact sheet of docs/outpainting.jpg: scenes around objects of the free photos in examples/.
+"""The contact sheet of docs/outpainting.jpg: scenes around objects of six free photos, four of them in examples/.
 
     python benchmarks/outpaint_sheet.py --out docs/outpainting.jpg
 
-Each row: the photo, the object that GrabCut finds in a box, a scene by the classical painter, and scenes of three
-seeds by the built-in one. No painter was trained on these photos.
+The other two, a cat and a man with a camera, both CC0, come with scikit-image. Each row: the photo, the object that
+GrabCut finds in a box, a scene by the classical painter, and scenes of three seeds by the built-in one. No painter
+was trained on these photos.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from pathlib import Path
 import torch
 
 import kinephoto as kp
-from kinephoto.scene.photo import resized
+from kinephoto.scene.photo import photo_from_array, resized
+from kinephoto.scene.values import Photo
 from kinephoto.studio.cutout import cut_out
 from kinephoto.studio.outpaint import outpaint, placed
 from kinephoto.studio.pictures import contact_sheet, write_picture
@@ -25,8 +27,21 @@ OBJECTS = {
     "coffee": ((0.2, 0.05, 0.85, 0.95), "a cup of coffee on a table"),
     "raccoon": ((0.02, 0.02, 0.98, 0.98), "a raccoon in the grass"),
     "rocket": ((0.39, 0.05, 0.63, 0.98), "a rocket at night"),
+    "chelsea": ((0.18, 0.0, 0.98, 1.0), "a cat on a sofa"),
+    "camera": ((0.1, 0.1, 0.75, 1.0), "a man with a camera in a meadow"),
 }
 """By photo: a box around the object, as shares of width and height, and a prompt."""
+
+
+def read(name: str, folder: Path) -> Photo:
+    """A photo of the folder, else one that scikit-image carries."""
+    if (folder / f"{name}.jpg").is_file():
+        return kp.read_photo(folder / f"{name}.jpg")
+    from skimage import data
+    from skimage.color import gray2rgb
+
+    picture = getattr(data, name)()
+    return photo_from_array(picture if picture.ndim == 3 else gray2rgb(picture), name=name)
 
 
 def main() -> None:
@@ -41,7 +56,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     pictures, labels = [], []
     for name, (box, prompt) in OBJECTS.items():
-        photo = kp.read_photo(options.photos / f"{name}.jpg")
+        photo = read(name, options.photos)
         height, width = photo.camera.hw
         scale = SIDE_PX / min(height, width)
         photo = resized(photo, (round(height * scale), round(width * scale)))

@@ -1,13 +1,16 @@
-"""Paint everything but an object: a small picture from its mean colour and noise, then larger ones from it."""
+"""Paint everything but an object: a small picture from a plain fill and noise, then larger ones from it."""
 
 from __future__ import annotations
 
 from typing import Any, Protocol, runtime_checkable
 
+import cv2
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kinephoto.painter.classical import ClassicalPainter
 from kinephoto.painter.composite import paint_holes
 from kinephoto.painter.door import Painter
 
@@ -15,9 +18,13 @@ FIRST_SIDE_PX = 128
 """Short side of the smallest picture: what a crop of training shows at once."""
 
 FIRST_STEPS, FIRST_STRENGTH = 8, 0.6
-"""From pure noise the built-in network leaves colours that are the noise's own; from six tenths it doesn't."""
+"""From pure noise the built-in network leaves colours that are the noise's own; from six tenths it doesn't, and
+keeps what the classical painter put there in the large."""
 
 FINER_STEPS, FINER_STRENGTH = 3, 0.3
+COLOUR_PX, DETAIL_PX, DETAIL_SHARE = 3.0, 1.5, 0.5
+"""Deviations of two blurs, and what is kept of the detail below the second (decision 6)."""
+
 MULTIPLE_PX = 8
 
 
@@ -77,6 +84,9 @@ def coarse_to_fine(
 ) -> Tensor:
     """Paint a scene with a ``MUNetPipeline`` whose z̃ is encoded from a filled picture.
 
+    The smallest picture is filled by the classical painter: patches of the object, where a scene would have some
+    structure of its own. From the mean colour the network painted hardly more than a tinted wall.
+
     Args:
         pipeline: trained on object pairs (``kinephoto train outpainter``).
         rgb: [3, H, W] in [0, 1], 0 where not known.
@@ -93,7 +103,7 @@ def coarse_to_fine(
         small, is_known = shrunk(rgb, known, hw)
         first = painted is None
         fill = (
-            mean_fill(small, is_known)
+            ClassicalPainter().paint(small, is_known, torch.ones(hw), seed=seed)
             if painted is None
             else F.interpolate(painted[None], hw, mode="bicubic", align_corners=False)[0].clamp(0, 1)
         )
@@ -111,7 +121,26 @@ def coarse_to_fine(
         )[0]
         painted = torch.where(is_known, small, painted.clamp(0, 1))
     assert painted is not None  # there is at least one size
-    return painted.to(rgb)
+    return softened(painted, known).to(rgb)
+
+
+def softened(rgb: Tensor, known: Tensor) -> Tensor:
+    """The painting without the network's weave: speckles of colour gone, fine detail of brightness halved.
+
+    Args:
+        rgb: [3, H, W] in [0, 1].
+        known: [H, W] bool, stays as it is.
+    """
+    brightness, *colours = _split(rgb.permute(1, 2, 0).float().numpy())
+    coarse = cv2.GaussianBlur(brightness, (0, 0), DETAIL_PX)
+    brightness = coarse + DETAIL_SHARE * (brightness - coarse)
+    colours = [cv2.GaussianBlur(colour, (0, 0), COLOUR_PX) for colour in colours]
+    whole = cv2.cvtColor(cv2.merge([brightness, *colours]), cv2.COLOR_YCrCb2RGB)
+    return torch.where(known, rgb.float(), torch.from_numpy(whole).permute(2, 0, 1).clamp(0, 1))
+
+
+def _split(rgb: np.ndarray) -> tuple[np.ndarray, ...]:
+    return tuple(cv2.split(cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2YCrCb)))
 
 
 def mean_fill(rgb: Tensor, known: Tensor) -> Tensor:
