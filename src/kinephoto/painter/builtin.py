@@ -18,6 +18,7 @@ from kinephoto.painter.door import OnStep
 from kinephoto.painter.farther import nearest_from_farther_side
 from kinephoto.painter.networks import device_of, quiet
 from kinephoto.painter.scene_painting import coarse_to_fine
+from kinephoto.painter.soften import softened
 
 STEPS = 4
 STRENGTH = 0.4
@@ -31,6 +32,9 @@ SMALLEST_SIDE_PX = 128
 CALM_WINDOW_PX = 11
 LEAST_CALM, MOST_CALM = 0.004, 0.012
 """Deviations of the fill around a place: below the first nothing is painted, above the second all."""
+
+COLOUR_PX = 2.0
+"""Deviation of the blur that takes speckles of colour from the painting (decision 5)."""
 
 WINDOW_PX, MARGIN_PX = 768, 64
 
@@ -92,6 +96,7 @@ class BuiltinPainter:
             painted = self._painted(rgb, known, coarse, FINER_STEPS, FINER_STRENGTH, prompt, seed)
         else:
             painted = self._painted(rgb, known, fill, self._steps, self._strength, prompt, seed)
+        painted = softened(painted, known, colour_px=COLOUR_PX)
         return torch.lerp(painted, *calm_parts(fill, known))
 
     def paint_scene(self, rgb: Tensor, known: Tensor, *, prompt: str | None = None, seed: int = 0) -> Tensor:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Protocol, runtime_checkable
 
-import cv2
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -13,6 +11,7 @@ from torch import Tensor
 from kinephoto.painter.classical import ClassicalPainter
 from kinephoto.painter.composite import paint_holes
 from kinephoto.painter.door import Painter
+from kinephoto.painter.soften import softened
 
 FIRST_SIDE_PX = 128
 """Short side of the smallest picture: what a crop of training shows at once."""
@@ -121,26 +120,8 @@ def coarse_to_fine(
         )[0]
         painted = torch.where(is_known, small, painted.clamp(0, 1))
     assert painted is not None  # there is at least one size
-    return softened(painted, known).to(rgb)
-
-
-def softened(rgb: Tensor, known: Tensor) -> Tensor:
-    """The painting without the network's weave: speckles of colour gone, fine detail of brightness halved.
-
-    Args:
-        rgb: [3, H, W] in [0, 1].
-        known: [H, W] bool, stays as it is.
-    """
-    brightness, *colours = _split(rgb.permute(1, 2, 0).float().numpy())
-    coarse = cv2.GaussianBlur(brightness, (0, 0), DETAIL_PX)
-    brightness = coarse + DETAIL_SHARE * (brightness - coarse)
-    colours = [cv2.GaussianBlur(colour, (0, 0), COLOUR_PX) for colour in colours]
-    whole = cv2.cvtColor(cv2.merge([brightness, *colours]), cv2.COLOR_YCrCb2RGB)
-    return torch.where(known, rgb.float(), torch.from_numpy(whole).permute(2, 0, 1).clamp(0, 1))
-
-
-def _split(rgb: np.ndarray) -> tuple[np.ndarray, ...]:
-    return tuple(cv2.split(cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2YCrCb)))
+    painted = painted.to(rgb)
+    return softened(painted, known, colour_px=COLOUR_PX, detail_px=DETAIL_PX, detail_share=DETAIL_SHARE)
 
 
 def mean_fill(rgb: Tensor, known: Tensor) -> Tensor:
