@@ -39,7 +39,7 @@ test: $(VENV)/installed-dev
 # A real browser without a network; `make test` does without one.
 test-browser: $(VENV)/installed-dev
 	@command -v chromium >/dev/null || { echo "There is no Chromium; get it with: apt install chromium chromium-driver" >&2; exit 1; }
-	$(BIN)/pytest -m browser tests/browser
+	$(BIN)/pytest -m browser -n 2 tests/browser
 
 # Killed drivers, a cluster that loses a node, tens of thousands of rows; minutes.
 test-scale: $(VENV)/installed-dev
