@@ -119,10 +119,10 @@ def batch(
         credentials,
         (str(sign_with[0]), str(sign_with[1])) if sign_with else None,
     )
-    idle = unused(verb, settings)
+    plan = plan_of(verb, output, settings, ending=format_, extras=extras, renew=update)
+    idle = unused(plan.verb, settings)
     if idle:
         say(f"--verb {verb} doesn't use {', '.join(idle)}.", quiet)
-    plan = plan_of(verb, output, settings, ending=format_, extras=extras, renew=update)
     work = run(
         inputs,
         plan,

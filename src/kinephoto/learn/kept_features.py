@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from kinephoto.learn.labels import key_of
 from kinephoto.learn.teacher import Teacher
 from kinephoto.whole_file import written_whole
 
 
 class KeptFeatures:
-    """Features in half precision, one file for each set of crops, named after their content.
+    """Features in half precision, one file for each set of crops, named after their content and the teacher's.
 
     Args:
         teacher: whose features.
-        folder: made when needed; each teacher's features lie in a folder of their own below it.
+        folder: made when needed.
     """
 
     def __init__(self, teacher: Teacher, folder: Path) -> None:
         self.teacher = teacher
-        self.folder = folder / teacher.fingerprint.hex()[:16]
+        self.folder = folder
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def features(self, rgb: Tensor) -> list[Tensor]:
         """``Teacher.features`` of ``rgb`` [B, 3, h, w], to half precision, on the teacher's device."""
-        digest = hashlib.sha256(repr(tuple(rgb.shape)).encode())
-        digest.update(rgb.cpu().contiguous().numpy().tobytes())
-        path = self.folder / f"{digest.hexdigest()[:32]}.safetensors"
+        path = self.folder / f"{key_of(self.teacher.fingerprint, rgb.cpu().numpy())}.safetensors"
         device = self.teacher.mean.device
         try:
             kept = load_file(path, device=str(device))

@@ -68,7 +68,7 @@ class TeacherLabels:
         """The label of a picture [H, W, 3] uint8: see ``kinephoto.learn.photos.Labelled.code``."""
         if self._folder is None:
             return self._made(rgb)
-        path = self._folder / f"{self._key(rgb)}.avif"
+        path = self._folder / f"{key_of(self._teacher.fingerprint, rgb)}.avif"
         # The network takes all threads anyway, and the same picture may come twice.
         with self._one_at_a_time:
             if not path.is_file():
@@ -85,9 +85,11 @@ class TeacherLabels:
         with written_whole(path) as beside:
             Image.fromarray(code).save(beside, format="AVIF", quality=QUALITY)
 
-    def _key(self, rgb: np.ndarray) -> str:
-        said = f"{rgb.shape}".encode()
-        return hashlib.sha256(self._teacher.fingerprint + said + rgb.tobytes()).hexdigest()[:32]
+
+def key_of(fingerprint: bytes, pictures: np.ndarray) -> str:
+    """A name for what these weights see in these pictures, of any shape."""
+    said = f"{pictures.shape}".encode()
+    return hashlib.sha256(fingerprint + said + pictures.tobytes()).hexdigest()[:32]
 
 
 def code_of(disparity: np.ndarray) -> np.ndarray:

@@ -194,10 +194,9 @@ def beside(name: str, addition: str, ending: str) -> str:
     return str(PurePosixPath(name).with_suffix("")) + f"{addition}.{ending}"
 
 
-def unused(verb: str, settings: OutAnimateSettings) -> list[str]:
+def unused(verb: Verb, settings: OutAnimateSettings) -> list[str]:
     """Flags of what is asked for and changes nothing with this verb; tables and settings may serve several."""
-    used = USED.get(verb, tuple(OutAnimateSettings.model_fields))  # type: ignore[call-overload]
-    names = [name for name in settings.model_fields_set.difference(used) if _is_asked(settings, name)]
+    names = [name for name in settings.model_fields_set.difference(USED[verb]) if _is_asked(settings, name)]
     return sorted(flag_of(name, OutAnimateSettings) for name in names)
 
 
