@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
 from kinephoto.errors import InputError
+from kinephoto.scene import depthnet
 from kinephoto.scene.depthnet import (
     DepthNet,
     DepthNetConfig,
@@ -109,8 +110,23 @@ def test_disparity_is_the_same_every_time(net):
 @pytest.mark.parametrize("width_px", [70, 71, 150])
 def test_the_mirror_image_has_the_mirrored_disparity(net, width_px):
     rgb = torch.rand(3, 90, width_px)
-    # Float32, sums in another order.
-    torch.testing.assert_close(net.disparity(rgb.flip(2)), net.disparity(rgb).flip(1), atol=1e-5, rtol=1e-4)
+    found = net.disparity(rgb)
+    # Sums in another order, in bfloat16 where the processor has it.
+    off = 0.02 * float(found.max())
+    torch.testing.assert_close(net.disparity(rgb.flip(2)), found.flip(1), atol=off, rtol=0)
+
+
+def test_bfloat16_changes_disparity_little_and_leaves_no_stairs(net, monkeypatch):
+    ramp = torch.linspace(0, 1, 200).expand(3, 150, 200).contiguous()
+    found = {}
+    for half in (False, True):
+        monkeypatch.setattr(depthnet, "bfloat16_helps", lambda device, half=half: half)
+        found[half] = net.disparity(ramp)
+    assert found[True].dtype == torch.float32
+    assert not torch.equal(found[False], found[True])
+    torch.testing.assert_close(found[True], found[False], rtol=0, atol=0.02 * float(found[False].max()))
+    # Eight bits have 256 steps to an octave; a picture of thousands of pixels has more values than that.
+    assert len(found[True].unique()) > 0.5 * found[True].numel()
 
 
 def test_disparity_does_not_touch_the_photo(net):

@@ -24,10 +24,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kinephoto.errors import InputError
+from kinephoto.scene.machine import bfloat16_helps
 from kinephoto.whole_file import written_whole
 
 RGB_MEAN = (0.485, 0.456, 0.406)
 RGB_DEVIATION = (0.229, 0.224, 0.225)
+
+MOST_WRITTEN_TOKENS = 1024
+"""Attention that is written out takes memory with the square of the tokens, 50 MB for so many of a photo."""
 
 
 @dataclass(frozen=True)
@@ -105,10 +109,12 @@ class ThinLinear(nn.Module):
 def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Scaled dot-product attention, [B, heads, N, C] each.
 
-    Written out where gradients are wanted on a processor: in bfloat16 torch's own kernel takes twice as
-    long there, forth and back, at the 200 tokens of a training crop.
+    Written out on a processor where gradients are wanted, or in bfloat16: torch's own kernel takes twice as
+    long there, forth and back, at the 200 tokens of a training crop, and a fifth longer at a photo's 640.
     """
-    if torch.is_grad_enabled() and query.device.type == "cpu":
+    tokens = query.shape[-2]
+    short = query.dtype == torch.bfloat16 and tokens <= MOST_WRITTEN_TOKENS
+    if query.device.type == "cpu" and (torch.is_grad_enabled() or short):
         return (query * query.shape[-1] ** -0.5 @ key.transpose(-1, -2)).softmax(-1) @ value
     return F.scaled_dot_product_attention(query, key, value)
 
@@ -218,7 +224,9 @@ class Decoder(nn.Module):
         x = self.to_eighth(x, self.at_eighth(quarter))
         x = self.to_half(self.to_quarter(x, quarter), half)
         x = self.unfold(x)[..., : rgb.shape[-2], : rgb.shape[-1]]
-        return self.to_full(torch.cat([x, rgb], dim=1))[:, 0]
+        # In full precision also where the rest isn't: eight bits of disparity would be stairs.
+        with torch.autocast(rgb.device.type, enabled=False):
+            return self.to_full(torch.cat([x.float(), rgb.float()], dim=1))[:, 0]
 
 
 class DepthNet(nn.Module):
@@ -260,6 +268,8 @@ class DepthNet(nn.Module):
     def disparity(self, rgb: Tensor) -> Tensor:
         """Relative inverse depth of a photo: the mean over it and its mirror image.
 
+        A processor with instructions for bfloat16 computes in it, but for the last two convolutions.
+
         Args:
             rgb: [3, H, W] float in [0, 1], sRGB.
 
@@ -274,7 +284,9 @@ class DepthNet(nn.Module):
         x = rgb[None].to(device=device, dtype=torch.float32)
         if size != hw:
             x = F.interpolate(x, size=size, mode="bilinear", align_corners=False, antialias=True)
-        both = self(torch.cat([x, x.flip(-1)])).float().cpu()
+        half = device.type == "cpu" and bfloat16_helps(device)
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
+            both = self(torch.cat([x, x.flip(-1)])).float().cpu()
         found = (both[0] + both[1].flip(-1)) / 2
         return found - found.min()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from typing import TYPE_CHECKING
 
 from kinephoto.errors import InputError
@@ -47,5 +48,7 @@ def bfloat16_helps(device: str | torch.device | None = None) -> bool:
         return torch.cuda.is_bf16_supported()
     if place.type != "cpu":
         return False
-    # oneDNN, which computes torch's convolutions and products on processors, asks for AVX-512 at least.
+    # oneDNN, which computes torch's convolutions and products on processors, does it without these too, slowly.
+    if platform.machine().lower() in ("x86_64", "amd64"):
+        return bool(torch.cpu._is_avx512_bf16_supported())
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
