@@ -59,6 +59,30 @@ def test_a_folder_becomes_films_failures_are_told_and_a_second_call_goes_on(
     assert (tmp_path / "films" / "failures.jsonl").read_text() == ""
 
 
+def test_ctrl_c_says_what_is_done_and_a_second_call_goes_on(
+    run: Run, photos: Path, tmp_path: Path, monkeypatch
+) -> None:
+    from kinephoto.studio import produce
+
+    words = ("batch", "photos", "-o", "films", "--painter", "opencv:telea", "--seconds", 0.2, *DEPTH)
+    make = produce.animate
+    calls = []
+
+    def interrupted(*arguments: object, **options: object) -> object:
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return make(*arguments, **options)
+
+    monkeypatch.setattr(produce, "animate", interrupted)
+    code, said = run(*words, "--workers", 0)
+    assert code == 130
+    assert "Stopped; films: 1 photo done" in said and "The same command goes on from here." in said
+    monkeypatch.undo()
+    code, said = run(*words, "--workers", 0)
+    assert code == 0 and "films: 1 photo done, 1 done already" in said
+
+
 def test_each_verb_writes_what_it_writes(run: Run, photos: Path, tmp_path: Path) -> None:
     assert (
         run("batch", "photos/*", "-o", "d", "--verb", "depth", "--format", "npy", "--workers", 0, *DEPTH)[0]

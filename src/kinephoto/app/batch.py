@@ -10,7 +10,7 @@ import typer
 
 from kinephoto.app.flags import OUTPUT, Credentials, Quiet, SignWith
 from kinephoto.app.options import with_settings
-from kinephoto.app.show import say
+from kinephoto.app.show import leave, say
 from kinephoto.studio.outpaint_settings import OutAnimateSettings
 from kinephoto.wording import counted
 
@@ -108,7 +108,7 @@ def batch(
 ) -> None:
     """Do the same with many photos; what is done is skipped when it is called again."""
     from kinephoto.interrupts import ending_cleanly
-    from kinephoto.studio.batch import Machine, closing_sentence, run
+    from kinephoto.studio.batch import Machine, Tally, closing_sentence, run
     from kinephoto.studio.batch_plan import Extras, plan_of, unused
 
     extras = Extras(
@@ -131,9 +131,14 @@ def batch(
         anew=not resume,
         stop_at_error=not skip_errors,
     )
-    with ending_cleanly(), closing(work), _bar(quiet) as show:
-        for tally in work:
-            show(tally)
+    tally = Tally(0)
+    try:
+        with ending_cleanly(), closing(work), _bar(quiet) as show:
+            for tally in work:
+                show(tally)
+    except KeyboardInterrupt:
+        made = f"; {closing_sentence(tally, output).removesuffix('.')}" if tally.total else ""
+        leave(f"Stopped{made}. The same command goes on from here.", 130)
     say(closing_sentence(tally, output), quiet)
     if tally.failed:
         raise typer.Exit(1)
