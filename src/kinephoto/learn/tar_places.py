@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from kinephoto.errors import InputError
+from kinephoto.tar_members import tar_members
 
 INDEX = "index.json"
 """Lists the shards beside it."""
@@ -126,12 +127,11 @@ class TarPlaces:
 
 def _members(file: Path) -> Iterator[tuple[str, str, int, int]]:
     """Key, ending, offset and size of each file in a shard, as WebDataset parts names: at the first dot."""
-    with tarfile.open(file, "r:") as tar:
-        while (member := tar.next()) is not None:
-            tar.members = []  # type: ignore[attr-defined]  # else each would be remembered
+    with file.open("rb") as opened:
+        for member in tar_members(opened):
             path = PurePosixPath(member.name)
             stem, _, ending = path.name.partition(".")
-            if member.isfile() and stem and ending:
+            if stem and ending:
                 yield str(path.with_name(stem)), ending.lower(), member.offset_data, member.size
 
 

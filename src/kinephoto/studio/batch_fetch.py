@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import Any
 
 from kinephoto.errors import InputError
 from kinephoto.studio.batch_storage import first_line, is_url, opened
+from kinephoto.tar_members import tar_members
 
 
 @contextmanager
@@ -77,8 +77,8 @@ def _version(shard: str) -> Any:
 @lru_cache(maxsize=4)
 def _places(shard: str, version: Any) -> Mapping[str, tuple[int, int]]:
     """Offset and size of each file in a shard, by name; the last of those with one name, as tar has it."""
-    with opened_shard(shard) as file, tarfile.open(fileobj=file, mode="r:") as tar:
-        return {member.name: (member.offset_data, member.size) for member in tar if member.isfile()}
+    with opened_shard(shard) as file:
+        return {member.name: (member.offset_data, member.size) for member in tar_members(file)}
 
 
 @contextmanager

@@ -159,22 +159,23 @@ def _from_shard(shard: str) -> Iterator[Row]:
 
     Outputs lie in a folder of the shard's name. Only the tar file's headers are read here, one at a time.
     """
-    import tarfile
+    from tarfile import TarError
+
+    from kinephoto.tar_members import tar_members
 
     home = PurePosixPath(shard.replace(os.sep, "/")).stem
     place = shard if is_url(shard) else os.path.abspath(shard)
     try:
-        with opened_shard(shard) as file, tarfile.open(fileobj=file, mode="r:") as tar:
-            while (member := tar.next()) is not None:
-                tar.members = []  # type: ignore[attr-defined]  # else each would be remembered
+        with opened_shard(shard) as file:
+            for member in tar_members(file):
                 path = PurePosixPath(member.name)
                 stem, dot, ending = path.name.partition(".")
-                if not member.isfile() or not stem or f"{dot}{ending}".lower() not in PHOTO_SUFFIXES:
+                if not stem or f"{dot}{ending}".lower() not in PHOTO_SUFFIXES:
                     continue
                 if path.is_absolute() or ".." in path.parts:
                     raise InputError(f"{shard} has a file {member.name}, which would lie outside of it.")
                 yield Row(f"tar://{member.name}::{place}", f"{home}/{path.with_name(stem)}")
-    except (tarfile.TarError, EOFError):
+    except (TarError, EOFError):
         raise InputError(f"{shard} is not a tar file that can be read to its end.") from None
 
 
