@@ -22,7 +22,8 @@ from torch import Tensor
 import kinephoto as kp
 from kinephoto.measure.report import markdown_table, write_results
 from kinephoto.painter import get_painter
-from kinephoto.studio.animate import film_autoregressive, start_world
+from kinephoto.studio.animate import film_autoregressive
+from kinephoto.studio.build import start_world
 
 SURE = 0.99
 """Pixels made up, or shown by the photo, at least to this share."""

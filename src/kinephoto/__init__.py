@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from kinephoto.scene.depth import estimate_depth
     from kinephoto.scene.path import path
     from kinephoto.scene.photo import read_photo
-    from kinephoto.studio.animate import build_world, film
+    from kinephoto.studio.animate import film
+    from kinephoto.studio.build import build_world
     from kinephoto.studio.export import save_scene
     from kinephoto.studio.out_animate import out_animate
     from kinephoto.studio.outpaint import outpaint
@@ -39,7 +40,7 @@ __all__ = [
 
 # Loaded when first asked for: torch alone takes a second, and help must come at once.
 _HOMES = {
-    "build_world": "kinephoto.studio.animate",
+    "build_world": "kinephoto.studio.build",
     "estimate_depth": "kinephoto.scene.depth",
     "film": "kinephoto.studio.animate",
     "out_animate": "kinephoto.studio.out_animate",

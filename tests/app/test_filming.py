@@ -154,7 +154,7 @@ BAD_SCENES = [
 def test_what_can_be_refused_is_refused_before_anything_is_painted(
     words: str, says: str, run: Run, cup: Path, tmp_path: Path, monkeypatch
 ) -> None:
-    for module in ("studio.animate", "studio.extension", "painter.scene_painting"):
+    for module in ("studio.animate", "studio.build", "studio.extension", "painter.scene_painting"):
         monkeypatch.setattr(
             f"kinephoto.{module}.paint_holes", lambda *_, **__: pytest.fail("it is being painted")
         )

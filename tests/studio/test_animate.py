@@ -13,15 +13,10 @@ from kinephoto.scene.path import path
 from kinephoto.scene.render import Renderer
 from kinephoto.scene.values import Disparity, Photo
 from kinephoto.scene.world import World
-from kinephoto.studio.animate import (
-    SMALLEST_HOLE_SHARE,
-    Stages,
-    build_world,
-    film,
-    film_autoregressive,
-    hw_of,
-    start_world,
-)
+from kinephoto.studio.animate import film, film_autoregressive
+from kinephoto.studio.build import SMALLEST_HOLE_SHARE, build_world, start_world
+from kinephoto.studio.frame_size import hw_of
+from kinephoto.studio.stages import Stages
 
 HW = (96, 128)
 

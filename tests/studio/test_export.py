@@ -21,7 +21,7 @@ from kinephoto.scene.render import Renderer
 from kinephoto.scene.values import Disparity, Photo
 from kinephoto.scene.world import World
 from kinephoto.studio import export, surface, viewer
-from kinephoto.studio.animate import start_world
+from kinephoto.studio.build import start_world
 from kinephoto.studio.export import PAINTED_FARTHER, save_scene
 from kinephoto.studio.surface import DISPARITY_TOLERANCE, surface_of
 

@@ -12,7 +12,8 @@ import kinephoto as kp
 from kinephoto.errors import InputError
 from kinephoto.painter import get_painter
 from kinephoto.scene.photo import photo_from_array
-from kinephoto.studio.animate import build_world, film
+from kinephoto.studio.animate import film
+from kinephoto.studio.build import build_world
 from kinephoto.studio.cutout import Cutout, cut_out, get_segmenter, read_cutout
 from kinephoto.studio.extension import checked_prompt, extended, margins_shown, parsed_margins
 from kinephoto.studio.out_animate import as_cutout, candidates, out_animate, read_mask, sheet

@@ -8,7 +8,7 @@ from kinephoto.painter import get_painter
 from kinephoto.scene.camera import Camera, Pose
 from kinephoto.scene.render import Renderer
 from kinephoto.scene.world import photo_layer
-from kinephoto.studio.animate import paint_view
+from kinephoto.studio.build import paint_view
 
 NEAR, FAR = 1.0, 0.3
 

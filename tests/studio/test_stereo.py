@@ -21,7 +21,8 @@ from kinephoto.scene.path import path
 from kinephoto.scene.render import Renderer
 from kinephoto.scene.values import Disparity, Frame, Layer, Photo
 from kinephoto.scene.world import World, photo_layer
-from kinephoto.studio.animate import SMALLEST_HOLE_SHARE, build_world, film
+from kinephoto.studio.animate import film
+from kinephoto.studio.build import SMALLEST_HOLE_SHARE, build_world
 from kinephoto.studio.sinks import open_sink
 from kinephoto.studio.stereo import MOST_DIVERGENCE, Stereo, range_of, stereo_film
 from kinephoto.studio.stereo_layout import LAYOUTS, anaglyph, composed, composed_hw, layout_of, named, pair_of

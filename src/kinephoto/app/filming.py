@@ -17,10 +17,10 @@ from kinephoto.studio.settings import AnimateSettings
 from kinephoto.wording import size_in_words
 
 if TYPE_CHECKING:
-    from kinephoto.studio.animate import Progress
     from kinephoto.studio.certificates import Signer
     from kinephoto.studio.outputs import Outputs
     from kinephoto.studio.produce import Report
+    from kinephoto.studio.stages import Progress
 
     Produce = Callable[[Outputs, Any, Progress | None, Signer | None], Report]
 

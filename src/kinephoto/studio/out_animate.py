@@ -18,7 +18,8 @@ from kinephoto.scene.depth import estimate_depth
 from kinephoto.scene.path import Path as CameraPath
 from kinephoto.scene.photo import read_photo
 from kinephoto.scene.values import Capture, Photo
-from kinephoto.studio.animate import Film, Progress, Stages, build_world, film
+from kinephoto.studio.animate import Film, film
+from kinephoto.studio.build import build_world
 from kinephoto.studio.certificates import Signer
 from kinephoto.studio.cutout import Box, Cutout, Point, cut_out, read_cutout
 from kinephoto.studio.extension import Outpainted, check_margins, checked_prompt, extended, parsed_margins
@@ -34,6 +35,7 @@ from kinephoto.studio.outputs import Outputs, check, check_painter
 from kinephoto.studio.pictures import contact_sheet, write_picture
 from kinephoto.studio.produce import Report, animate, painter_of
 from kinephoto.studio.provenance import Provenance, provenance_of_picture
+from kinephoto.studio.stages import Progress, Stages
 
 Subject = Cutout | Photo | str | Path
 

@@ -13,9 +13,9 @@ from kinephoto.painter import Painter, get_painter
 from kinephoto.painter.scene_painting import paint_around
 from kinephoto.scene.camera import Camera
 from kinephoto.scene.values import Capture, Photo
-from kinephoto.studio.animate import SIZE_RANGE
 from kinephoto.studio.cutout import Cutout
 from kinephoto.studio.extension import Outpainted, checked_prompt
+from kinephoto.studio.frame_size import SIZE_RANGE
 
 PLACES: Mapping[str, tuple[float, float]] = {"left": (0.28, 0.6), "centre": (0.5, 0.55), "right": (0.72, 0.6)}
 """Where the object's middle comes to lie, as shares of the scene's width and height."""

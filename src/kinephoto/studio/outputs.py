@@ -12,11 +12,11 @@ from kinephoto.painter.networks import device_of
 from kinephoto.scene.depth import check_source
 from kinephoto.scene.path import Path as Move
 from kinephoto.scene.path import path
-from kinephoto.studio.animate import hw_of
 from kinephoto.studio.export import check_scene
 from kinephoto.studio.extension import check_margins, checked_prompt, extended_hw, parsed_margins
 from kinephoto.studio.files import check_file, check_suffix
 from kinephoto.studio.formats import LONGEST_SIDE_PX, checked_quality
+from kinephoto.studio.frame_size import hw_of
 from kinephoto.studio.pictures import DEPTH_SUFFIXES, PICTURE_SUFFIXES
 from kinephoto.studio.settings import AnimateSettings, MoveSettings
 from kinephoto.studio.sinks import check_sink, files_of, is_still

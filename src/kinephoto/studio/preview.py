@@ -10,10 +10,12 @@ from torch import Tensor
 from kinephoto.scene.render import Renderer
 from kinephoto.scene.values import Disparity, Photo, View
 from kinephoto.scene.world import World
-from kinephoto.studio.animate import Film, Stages, build_world, film, start_world
+from kinephoto.studio.animate import Film, film
+from kinephoto.studio.build import build_world, start_world
 from kinephoto.studio.outputs import move_of
 from kinephoto.studio.pictures import colour_depth, contact_sheet
 from kinephoto.studio.settings import MoveSettings
+from kinephoto.studio.stages import Stages
 
 SHORT_SIDE_PX = 320
 HOLE_COLOUR = (1.0, 0.0, 0.8)

@@ -16,15 +16,8 @@ from kinephoto.painter import Painter, get_painter
 from kinephoto.scene.photo import read_photo
 from kinephoto.scene.values import Photo
 from kinephoto.scene.world import World
-from kinephoto.studio.animate import (
-    Film,
-    Progress,
-    Stages,
-    build_world,
-    film,
-    film_autoregressive,
-    start_world,
-)
+from kinephoto.studio.animate import Film, film, film_autoregressive
+from kinephoto.studio.build import build_world, start_world
 from kinephoto.studio.certificates import Signer
 from kinephoto.studio.content_credentials import check_holds_credentials
 from kinephoto.studio.export import save_scene
@@ -43,6 +36,7 @@ from kinephoto.studio.pictures import write_depth
 from kinephoto.studio.provenance import COMMENT, DATA, Provenance, provenance_of
 from kinephoto.studio.settings import AnimateSettings, MoveSettings
 from kinephoto.studio.sinks import Sink, files_of, open_sink
+from kinephoto.studio.stages import Progress, Stages
 from kinephoto.studio.stereo import Eyes, stereo_film
 from kinephoto.studio.stereo_layout import named
 from kinephoto.studio.video import VideoReport, mask_frame

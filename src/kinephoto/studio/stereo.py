@@ -22,7 +22,8 @@ from kinephoto.scene.path import View as Standpoint
 from kinephoto.scene.render import Renderer
 from kinephoto.scene.values import Frame, Layer, View
 from kinephoto.scene.world import World
-from kinephoto.studio.animate import Film, checked_times, closed, frame_of, hw_of, seen
+from kinephoto.studio.animate import Film, checked_times, closed, frame_of, seen
+from kinephoto.studio.frame_size import hw_of
 from kinephoto.studio.stereo_layout import LAYOUTS, composed, composed_hw
 
 DIVERGENCE = 2.0

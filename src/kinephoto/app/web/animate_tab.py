@@ -21,8 +21,8 @@ PREVIEWED = ("path", "amount", "loop", "ease", "hold", "focus", "depth_range", "
 
 def estimate_s(studio: Studio, look: Look | None, settings: AnimateSettings) -> float:
     """Seconds that a film of the photo will take, as far as one can say before."""
-    from kinephoto.studio.animate import hw_of
     from kinephoto.studio.estimate import estimate_seconds
+    from kinephoto.studio.frame_size import hw_of
 
     if look is None:
         return FILM_S

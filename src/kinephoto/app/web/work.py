@@ -106,7 +106,7 @@ class Studio:
         place, depth_place = self._photo(photo), self._depth(depth_file)
         from kinephoto.scene.depth import estimate_depth
         from kinephoto.scene.photo import resized
-        from kinephoto.studio.animate import hw_of
+        from kinephoto.studio.frame_size import hw_of
 
         whole = self._read(place)
         picture = resized(whole, hw_of(whole.camera.hw, None))
@@ -188,7 +188,7 @@ class Studio:
 
     def scene(self, photo: str, values: Mapping[str, Any], depth_file: str | None, tell: Tell) -> Made:
         """The scene as a page to look around in and as files for other programs."""
-        from kinephoto.studio.animate import build_world
+        from kinephoto.studio.build import build_world
         from kinephoto.studio.export import save_scene
         from kinephoto.studio.outputs import move_of
 

@@ -21,6 +21,8 @@ from kinephoto.scene.path import Path, Rig
 from kinephoto.scene.path import View as Standpoint
 from kinephoto.scene.world import World
 from kinephoto.studio import animate
+from kinephoto.studio.build import MOST_VIEWS, paint_views
+from kinephoto.studio.stages import Stages
 
 FPS = 24.0
 """Frames are counted, not timed; a film asks for a rate."""
@@ -78,9 +80,7 @@ def world(painter: Painter) -> ViewMethod:
 
     def method(case: ViewCase) -> Tensor:
         start = travel(case)
-        layers, key_views = animate.paint_views(
-            start, painter, None, case.seed, animate.MOST_VIEWS, None, None, animate.Stages(None)
-        )
+        layers, key_views = paint_views(start, painter, None, case.seed, MOST_VIEWS, None, None, Stages(None))
         finished = replace(start, layers=tuple(layers), key_views=tuple(key_views))
         return _last_rgb(animate.film(finished, 2 / FPS, FPS, supersample=1))
 
