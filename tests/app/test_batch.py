@@ -165,3 +165,11 @@ def test_a_place_that_can_not_be_written_to_is_refused(run: Run, photos: Path, t
     assert (photos / "a.jpg").read_bytes() == before
     code, said = run("batch", "photos", "-o", "photos/a.jpg/films", *DEPTH)
     assert code == 2 and "The folder photos/a.jpg/films can't be made" in said
+
+
+def test_a_batch_into_the_photos_own_folder_spares_them(run: Run, photos: Path, tmp_path: Path) -> None:
+    before = {path.name: path.read_bytes() for path in photos.iterdir()}
+    code, said = run("batch", "photos", "-o", "photos", *DEPTH, "--verb", "depth", "--workers", 0)
+    assert code == 1 and "b.png is what is read here, and would be lost" in said
+    assert {name: (photos / name).read_bytes() for name in before} == before
+    assert (photos / "a.png").is_file()

@@ -188,6 +188,10 @@ BAD = [
     (("animate", "beach.jpg", "--stereo", "sbs", "--convergence", "2"), "--convergence is 2.0; it must be"),
     (("animate", "beach.jpg", "--stereo", "sbs", "--mode", "autoregressive"), "needs --mode world"),
     (("preview", "beach.jpg", "-o", "sheet.pdf"), "writes a picture as .png"),
+    (("preview", "beach.jpg", "-o", "beach.jpg"), "beach.jpg is what is read here, and would be lost"),
+    (("depth", "beach.jpg", "-o", "beach.jpg"), "beach.jpg is what is read here, and would be lost"),
+    (("outpaint", "beach.jpg", "--extend", "left=9", "-o", "beach.jpg"), "beach.jpg is what is read here"),
+    (("animate", "beach.jpg", "--report", "beach.jpg"), "beach.jpg is what is read here, and would be lost"),
 ]
 
 

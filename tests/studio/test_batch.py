@@ -233,6 +233,28 @@ def test_processes_make_the_same_bytes_as_this_one(
     assert bytes_of(tmp_path / "two") == bytes_of(tmp_path / "out")
 
 
+def test_a_depth_map_that_was_edited_counts_as_a_change(
+    photos: Path, plan: Callable[..., Plan], depth: Path, tmp_path: Path
+) -> None:
+    last(run([str(photos)], plan(), HERE))
+    before = bytes_of(tmp_path / "out")
+    assert counts(last(run([str(photos)], plan(renew=True), HERE))) == (0, 3, 0)
+    Image.fromarray(255 - np.asarray(Image.open(depth).convert("L"))).save(depth)
+    assert counts(last(run([str(photos)], plan(), HERE))) == (0, 0, 3)
+    assert bytes_of(tmp_path / "out") == before
+    assert counts(last(run([str(photos)], plan(renew=True), HERE))) == (3, 0, 0)
+    assert bytes_of(tmp_path / "out").keys() == before.keys() and bytes_of(tmp_path / "out") != before
+
+
+def test_a_depth_map_that_the_batch_put_beside_the_photo_is_no_change(
+    photos: Path, plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    asked = plan("animate", photos, extras=Extras(depth="png"))
+    assert counts(last(run([str(photos)], asked, HERE))) == (3, 0, 0)
+    assert (photos / "a_depth.png").is_file()
+    assert counts(last(run([str(photos)], asked, HERE))) == (0, 3, 0)
+
+
 FATES = """
 import os, pathlib, time
 
@@ -264,6 +286,28 @@ def test_a_worker_that_dies_takes_only_its_own_photo_with_it(tmp_path: Path, fat
     assert sorted(row["output"] for row in found) == sorted(names)
     failed = [row for row in found if row["status"] == "failed"]
     assert [row["output"] for row in failed] == ["deadly"] and "ended by the system" in failed[0]["error"]
+
+
+def test_a_film_that_is_stopped_lets_no_other_begin(tmp_path: Path, fates: Any) -> None:
+    """A film turns SIGTERM into SystemExit; the pool must not take that for a result and go on."""
+    from kinephoto.studio import batch_pool
+
+    class Stopped:
+        def __call__(self, row: Any) -> Any:
+            raise SystemExit(143)
+
+    ended: list[int] = []
+
+    def leave(code: int) -> None:
+        ended.append(code)
+        raise KeyboardInterrupt  # where the process would be no more
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batch_pool, "_worker", Stopped())
+        patch.setattr(batch_pool.os, "_exit", leave)
+        with pytest.raises(KeyboardInterrupt):
+            batch_pool._work({"output": "a", "path": ""})
+    assert ended == [1]
 
 
 def test_rows_wait_their_turn_outside_of_memory(fates: Any) -> None:

@@ -14,6 +14,7 @@ from kinephoto.errors import InputError
 from kinephoto.studio.files import (
     check_file,
     check_folder,
+    check_spared,
     check_suffix,
     whole,
     whole_folder,
@@ -247,3 +248,14 @@ def test_a_failing_swap_brings_the_older_folder_back(tmp_path: Path, monkeypatch
         monkeypatch.setattr(os, "rename", fails_at_the_second)
     assert os.listdir(target) == ["ours-1"]
     assert os.listdir(tmp_path) == ["frames"]
+
+
+def test_what_is_read_is_never_written_over(tmp_path: Path) -> None:
+    photo, link, twin = (tmp_path / name for name in ("a.png", "link.png", "twin.png"))
+    photo.write_bytes(b"photo")
+    link.symlink_to(photo)
+    twin.hardlink_to(photo)
+    for output in (photo, tmp_path / "." / "a.png", link, twin):
+        with pytest.raises(InputError, match="is what is read here, and would be lost"):
+            check_spared((None, output), (None, "swing", photo))
+    check_spared((tmp_path / "b.png", None, tmp_path / "swing"), (photo, "swing", "-", tmp_path))

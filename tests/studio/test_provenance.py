@@ -204,6 +204,18 @@ def test_a_still_can_be_completed_later(tmp_path: Path, name: str) -> None:
     assert read_provenance(path).provenance == COMPLETE
 
 
+def test_an_animated_webp_that_stands_still_has_it_too(tmp_path: Path) -> None:
+    """The encoder makes a plain still of equal frames, with no place for it."""
+    (frame, *_) = film(noisy=True)
+    same = (Frame(frame.rgb, index, frame.invented) for index in range(3))
+    path = write_video(same, tmp_path / "still.webp", provenance=KNOWN).path
+    assert said_by_pillow(path)["DigitalSourceType"] == SOURCE_TYPE
+    with Image.open(path) as image:
+        assert image.size == HW[::-1]
+        off = np.asarray(image.convert("RGB")) / 255 - frame.rgb.permute(1, 2, 0).numpy()
+    assert np.abs(off).mean() < 0.2
+
+
 def test_pillow_finds_it_in_an_animated_webp_and_in_every_frame_of_a_folder(tmp_path: Path) -> None:
     frames = write_video(film(), f"{tmp_path}/frames/", provenance=KNOWN).path
     for file in [written(tmp_path, "film.webp"), *sorted(frames.iterdir())]:

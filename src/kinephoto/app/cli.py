@@ -118,7 +118,7 @@ def depth(
 ) -> None:
     """Write a photo's depth map: edit it, and give it back with animate --depth."""
     from kinephoto.scene.depth import estimate_depth
-    from kinephoto.studio.files import check_file, check_suffix
+    from kinephoto.studio.files import check_file, check_spared, check_suffix
     from kinephoto.studio.gdepth import GDEPTH_SUFFIXES, write_gdepth
     from kinephoto.studio.pictures import (
         DEPTH_SUFFIXES,
@@ -134,6 +134,7 @@ def depth(
     if colour is not None:
         check_suffix(colour, PICTURE_SUFFIXES, "picture")
         check_file(colour)
+    check_spared((output, colour), (photo, settings.depth))
     picture = _read(photo, settings)
     _tell_notes(picture, quiet)
     found = estimate_depth(picture, settings.depth, device=settings.device, offline=settings.offline)
@@ -161,7 +162,8 @@ def preview(
     quiet: Quiet = False,
 ) -> None:
     """Show depth, key views and holes on one sheet, before you wait for a video."""
-    from kinephoto.studio.files import check_file, check_suffix
+    from kinephoto.studio.files import check_file, check_spared, check_suffix
+    from kinephoto.studio.outputs import files_read
     from kinephoto.studio.pictures import PICTURE_SUFFIXES, write_picture
     from kinephoto.studio.preview import preview as sheet_of
     from kinephoto.studio.provenance import provenance_of
@@ -170,6 +172,7 @@ def preview(
     picture = _read(photo, settings)
     check_suffix(target, PICTURE_SUFFIXES, "picture")
     check_file(target)
+    check_spared((target,), (photo, *files_read(settings)))
     _tell_notes(picture, quiet)
     sheet, world = sheet_of(picture, settings)
     write_picture(sheet, target, provenance=provenance_of(world, settings))

@@ -61,7 +61,8 @@ def make_film(
     Raises:
         InputError: what cannot be used. Then nothing of the outputs is there.
     """
-    from kinephoto.studio.outputs import Outputs, check, for_outputs
+    from kinephoto.studio.files import check_spared
+    from kinephoto.studio.outputs import Outputs, check, files_read, for_outputs
     from kinephoto.studio.produce import target_of
 
     target, notes = target_of(asked.output or beside(source, ".mp4"), settings)
@@ -69,6 +70,7 @@ def make_film(
     outputs = Outputs(
         target, asked.save_depth, asked.save_mask, asked.report, settings.stereo, scenes, picture
     )
+    check_spared(outputs.files, [source, *files_read(settings)])
     check(outputs, settings)
     settings = for_outputs(settings, outputs)
     subject = opened()

@@ -54,13 +54,14 @@ def outpaint(
     quiet: Quiet = False,
 ) -> None:
     """Paint a whole scene around an object, or continue a photo beyond its borders."""
-    from kinephoto.studio.files import check_file, check_suffix
+    from kinephoto.studio.files import check_file, check_spared, check_suffix
     from kinephoto.studio.out_animate import candidates, origin_of, whole_scene
     from kinephoto.studio.outpaint import seam
     from kinephoto.studio.pictures import PICTURE_SUFFIXES, write_picture
 
     check_suffix(output, PICTURE_SUFFIXES, "picture")
     check_file(output)
+    check_spared((output,), (subject, settings.mask))
     scenes = []
     with as_file(subject) as file, bar(quiet) as progress:
         for scene in candidates(file, settings):

@@ -188,6 +188,8 @@ class Ledger:
         try:
             before = json.loads(kept) if kept else None
         except ValueError:
+            if renews:
+                return None
             raise InputError(f"{self._target.url}/{SETTINGS} is not JSON; --update writes it anew.") from None
         if before is not None and before != self._settings and not renews:
             found = differences(before, self._settings)

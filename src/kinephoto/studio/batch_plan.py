@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Literal, get_args
@@ -113,9 +113,15 @@ class Plan:
         """
         return settings_of(self.verb, checked(OutAnimateSettings, self.settings | dict(own)))
 
-    def key_of(self, settings: BaseModel) -> str:
-        """A hash of everything that decides an output beside the photo's bytes."""
-        return _hash(self.said() | {"settings": deciding(settings)})
+    def key_of(self, settings: BaseModel, files: Sequence[str] = ()) -> str:
+        """A hash of everything that decides an output beside the photo's bytes.
+
+        Args:
+            settings: the row's.
+            files: hashes of the files that are read beside the photo.
+        """
+        read = {"files": list(files)} if files else {}
+        return _hash(self.said() | {"settings": deciding(settings)} | read)
 
 
 def plan_of(

@@ -177,4 +177,9 @@ def _start(plan: Plan) -> None:
 
 def _work(row: Cells) -> dict[str, Any]:
     assert _worker is not None  # _start came before
-    return _worker(row)
+    try:
+        return _worker(row)
+    except SystemExit:
+        # The pool ends this process in the middle of a film, which puts its files away first. What is raised
+        # would be the row's result, and the next row would begin.
+        os._exit(1)

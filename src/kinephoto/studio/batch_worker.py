@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -67,9 +68,12 @@ class BatchWorker:
         begin = time.perf_counter()
         settings = self._plan.settings_for(row["settings"])
         with fetched(row["path"]) as file:
-            keys = {"input_sha256": hash_of(file), "settings_sha256": self._plan.key_of(settings)}
+            beside_it = self._read_beside(file, settings, row["before"])
+            hashes = [hash_of(place) for place in beside_it]
+            keys = {"input_sha256": hash_of(file), "settings_sha256": self._plan.key_of(settings, hashes)}
             if self._is_there(row, keys):
                 return {"status": SKIPPED}
+            self._check_spared([row["output"]], [row["path"], *beside_it])
             with self._target.staging() as folder:
                 (folder / row["output"]).parent.mkdir(parents=True, exist_ok=True)
                 with _one_thread():
@@ -77,6 +81,7 @@ class BatchWorker:
                 names = sorted(
                     path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
                 )
+                self._check_spared(names, [row["path"], *beside_it])
                 size = sum((folder / name).stat().st_size for name in names)
                 self._target.take(folder, names)
         told = {"verb": self._plan.verb, "outputs": names, "bytes": size, "versions": _versions()}
@@ -96,6 +101,28 @@ class BatchWorker:
             what = "The photo has" if changed[0] == "input_sha256" else "The row's settings have"
             raise InputError(f"{what} changed since {row['output']} was made; --update makes it anew.")
         return not changed
+
+    def _read_beside(self, file: Path, settings: Any, before: Mapping[str, Any] | None) -> list[Path]:
+        """Files that are read with a photo: those that its settings name, and the depth map beside it.
+
+        A depth map that an earlier run put there is none.
+        """
+        from kinephoto.scene.embedded import sibling_depth_path
+        from kinephoto.studio.outputs import files_read
+
+        found = [Path(word) for word in files_read(settings) if os.path.isfile(word)]
+        beside_it, folder = sibling_depth_path(file), self._target.folder
+        ours = [folder / name for name in before["outputs"]] if before and folder else []
+        if beside_it is not None and Path(os.path.realpath(beside_it)) not in ours:
+            found.append(beside_it)
+        return found
+
+    def _check_spared(self, names: list[str], read: list[Any]) -> None:
+        """Refuse to write over the photo, or over a file that is read with it."""
+        from kinephoto.studio.files import check_spared
+
+        if self._target.folder is not None:
+            check_spared([self._target.folder / name for name in names], read)
 
     def _make(self, file: Path, output: str, settings: Any, folder: Path) -> dict[str, Any]:
         if self._plan.verb == "depth":

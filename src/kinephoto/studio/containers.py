@@ -28,6 +28,7 @@ _GIF_KEY = b"\x21\xff\x0bXMP DataXMP"
 # Read as GIF's length-prefixed blocks, the packet and these bytes end at the last: whatever byte of the packet
 # a reader takes for a length, it comes down in this ramp and slides to the end.
 _GIF_END = b"\x01" + bytes(range(0xFF, -1, -1)) + b"\0"
+_WEBP_HAS_ALPHA = 0x10
 _WEBP_HAS_XMP = 0x04  # in the first byte of VP8X
 _SEARCHED_BYTES = 1 << 20  # Matroska's tags come before its first frame
 
@@ -125,10 +126,10 @@ def _from_gif(file: BinaryIO) -> bytes | None:
 
 
 def _to_webp(path: Path, packet: bytes) -> None:
-    """An animation begins with VP8X, whose first byte says what else there is."""
+    """The file begins with VP8X, whose first byte says what else there is; a still picture may lack it."""
+    _extend_webp(path)
     with path.open("r+b") as file:
         start = file.read(21)
-        assert start[12:16] == b"VP8X"
         file.seek(20)
         file.write(bytes([start[20] | _WEBP_HAS_XMP]))
         file.seek(0, os.SEEK_END)
@@ -136,6 +137,20 @@ def _to_webp(path: Path, packet: bytes) -> None:
         length = file.tell() - 8
         file.seek(4)
         file.write(struct.pack("<I", length))
+
+
+def _extend_webp(path: Path) -> None:
+    """Put VP8X in front where it is missing: an encoder makes a plain still of an animation that stands still."""
+    from PIL import Image
+
+    content = path.read_bytes()
+    if content[12:16] == b"VP8X":
+        return
+    with Image.open(path) as picture:
+        (width, height), alpha = picture.size, _WEBP_HAS_ALPHA * (picture.mode == "RGBA")
+    canvas = b"".join((side - 1).to_bytes(3, "little") for side in (width, height))
+    body = b"WEBP" + struct.pack("<4sI4B", b"VP8X", 10, alpha, 0, 0, 0) + canvas + content[12:]
+    path.write_bytes(struct.pack("<4sI", b"RIFF", len(body)) + body)
 
 
 def _from_webp(file: BinaryIO) -> bytes | None:

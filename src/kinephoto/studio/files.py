@@ -71,6 +71,29 @@ def check_file(target: str | Path, *, overwrite: bool = True) -> Path:
     return place
 
 
+def check_spared(outputs: Iterable[str | Path | None], inputs: Iterable[str | Path | None]) -> None:
+    """Refuse to write over what is read.
+
+    Args:
+        outputs: files to be written; None is none.
+        inputs: what the user named to be read; words that are no file are no matter.
+
+    Raises:
+        InputError: an output is one of the inputs, by whatever name.
+    """
+    read = [os.path.realpath(place) for place in inputs if place is not None and os.path.isfile(place)]
+    for output in outputs:
+        if output is None:
+            continue
+        place = os.path.realpath(output)
+        if any(
+            place == other or (os.path.exists(place) and os.path.samefile(place, other)) for other in read
+        ):
+            raise InputError(
+                f"{output} is what is read here, and would be lost; give the output another name."
+            )
+
+
 def check_folder(target: str | Path, ours: Callable[[str], bool], *, overwrite: bool = True) -> Path:
     """The folder's real place, when a folder can be put there without loss of anything of the user's.
 

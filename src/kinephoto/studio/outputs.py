@@ -57,6 +57,12 @@ class Outputs:
         """The film's file or files."""
         return files_of(self.video, self.layout)
 
+    @property
+    def files(self) -> list[Path | str]:
+        """All that is written."""
+        sinks = [name for sink in (self.video, self.mask) if sink for name in files_of(sink, self.layout)]
+        return [name for name in (*sinks, self.depth, self.report, *self.scenes, self.picture) if name]
+
     def check(self) -> None:
         """Refuse now what would be refused at the end of the work.
 
@@ -78,9 +84,7 @@ class Outputs:
                 check_file(other)
         for scene in self.scenes:
             check_scene(scene)
-        sinks = [name for sink in (self.video, self.mask) if sink for name in files_of(sink, self.layout)]
-        files = (*sinks, self.depth, self.report, *self.scenes, self.picture)
-        names = [str(Path(name).resolve()) for name in files if name]
+        names = [str(Path(name).resolve()) for name in self.files]
         for name in names:
             if names.count(name) > 1:
                 raise InputError(f"Two outputs have the same name, {Path(name).name}; give each its own.")
@@ -97,6 +101,12 @@ def move_of(settings: MoveSettings) -> Move:
         focus=settings.focus,
         max_hole=settings.max_hole,
     )
+
+
+def files_read(settings: Any) -> list[str | Path]:
+    """What settings name that may be a file: of depth, of a path, of a mask."""
+    words = (getattr(settings, name, None) for name in ("depth", "path", "mask"))
+    return [word for word in words if isinstance(word, (str, Path))]
 
 
 def stereo_of(settings: AnimateSettings) -> Stereo | None:

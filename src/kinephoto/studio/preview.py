@@ -55,10 +55,9 @@ def preview(photo: Photo, settings: MoveSettings, stages: Stages | None = None) 
         f"photo ({photo.camera.hw[1]} x {photo.camera.hw[0]})",
         f"depth: {world.depth_name}, near is bright",
     ]
+    moving = replace(world.trajectory.path, hold_s=0.0)
     for time in TIMES:
-        view = renderer.render(
-            *world.trajectory.view(world.trajectory.path.time_of(time, 1.0)), supersample=2
-        )
+        view = renderer.render(*world.trajectory.view(moving.time_of(time, 1.0)), supersample=2)
         pictures.append(_marked(view))
         labels.append(f"{time:.0%} of the move, hole {1 - float(view.known.float().mean()):.1%}")
     return contact_sheet(pictures, columns=3, labels=labels), world
