@@ -9,7 +9,7 @@ import torch
 from kinephoto.errors import InputError
 from kinephoto.learn.bank import HoleBank, Holes, photo_disparity
 from kinephoto.learn.hole_crops import drawn_ahead, hole_batch, hole_crop
-from kinephoto.learn.pairs import Motion, cycle_pair, hole_widths
+from kinephoto.learn.pairs import MIXTURE, Motion, cycle_pair, hole_widths
 from kinephoto.learn.photos import Labelled
 
 KINDS = ("cycle", "union", "wide", "border")
@@ -109,6 +109,16 @@ def test_the_bank_refuses_what_it_did_not_write(photo, tmp_path):
 def test_another_seed_has_other_holes(photo):
     one, other = (HoleBank(None, seed=seed).holes(photo).known for seed in (0, 1))
     assert one.shape != other.shape or not np.array_equal(one, other)
+
+
+def test_each_photo_has_ways_and_kinds_of_its_own(picture):
+    photos = [Labelled(f"{number}", *picture(number, (48, 64))) for number in range(24)]
+    bank = HoleBank(None)
+    kinds = [tuple(bank.holes(photo).kinds) for photo in photos]
+    assert set().union(*kinds) == set(range(len(MIXTURE)))
+    assert len(set(kinds)) > 8
+    renamed = Labelled("another name", photos[0].rgb, photos[0].code)
+    assert np.array_equal(bank.holes(renamed).known, bank.holes(photos[0]).known)
 
 
 def test_crops_hold_holes_and_their_fill_is_made_of_the_known(photo):

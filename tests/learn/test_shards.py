@@ -15,11 +15,11 @@ from kinephoto.learn.pack import pack
 from kinephoto.learn.pack_settings import PackSettings
 from kinephoto.learn.painter_plan import plan
 from kinephoto.learn.painter_settings import OutpainterSettings, PainterSettings
-from kinephoto.learn.photos import is_held_out
+from kinephoto.learn.photos import is_held_out, split_of
 from kinephoto.learn.plan import finished
 from kinephoto.learn.shard_crops import ShardCrops
 from kinephoto.learn.shards import STEPS_PER_SHARD, read_shards
-from kinephoto.learn.tar_places import TarPlaces
+from kinephoto.learn.tar_places import TarPlaces, expanded
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,11 @@ def test_every_photo_is_there_and_a_held_out_one_is_never_learnt_from(index, pho
     found, _ = read(index)
     train, held_out = ({photo.name for photo in part} for part in (found.train, found.held_out))
     assert len(train) + len(held_out) == 24 and not train & held_out
-    assert all(is_held_out(name) for name in held_out) or len(held_out) == 1
+    places = TarPlaces(expanded(index))
+    names = [places.original(number) for number in range(24)]
+    assert sorted(names) == sorted(split_of(photos, "train") + split_of(photos, "held-out"))
+    chosen = {places.names[number] for number, name in enumerate(names) if is_held_out(name)}
+    assert held_out == chosen or (not chosen and len(held_out) == 1)
 
 
 def test_a_dry_run_counts_what_the_shards_hold(index, tmp_path):

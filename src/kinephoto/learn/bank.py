@@ -12,13 +12,13 @@ import numpy as np
 import torch
 
 from kinephoto.errors import InputError
-from kinephoto.learn.pairs import MIXTURE, Kind, Motion, cycle_pair
+from kinephoto.learn.pairs import MIXTURE, Kind, Motion, cycle_pair, index_of
 from kinephoto.learn.photos import Labelled
 from kinephoto.scene.depth import FLOOR
 from kinephoto.scene.edges import sharpen
 from kinephoto.whole_file import written_whole
 
-VERSION = 1
+VERSION = 2
 """Of how holes are made; another one makes them anew."""
 
 LEAST_HOLE = 0.0005
@@ -90,11 +90,12 @@ class HoleBank:
         rgb = torch.from_numpy(photo.rgb.copy()).permute(2, 0, 1).float() / 255
         disparity = photo_disparity(photo)
         known, kinds = [], []
+        key = self._key(photo)
         for variant in range(self.variants):
             for again in range(TRIES):
-                pair = cycle_pair(
-                    rgb, disparity, self.seed, variant + again * self.variants, Motion(), self.mixture
-                )
+                # Each photo has poses and kinds of its own.
+                index = index_of(key, variant + again * self.variants)
+                pair = cycle_pair(rgb, disparity, self.seed, index, Motion(), self.mixture)
                 if float((~pair.known).float().mean()) >= LEAST_HOLE:
                     known.append(pair.known.numpy())
                     kinds.append(tuple(MIXTURE).index(pair.kind))

@@ -142,7 +142,7 @@ def read_shards(
 ) -> Generator[Progress, None, tuple[PhotoSet, ShardCaptions]]:
     """Look into the shards; yields for each photo read and returns photos and captions, which are read when drawn.
 
-    A twenty-fourth is held out, by a hash of the name, as from a folder; 256 of them are used.
+    A twenty-fourth is held out, by a hash of the name that the photo had in its folder; 256 of them are used.
 
     Args:
         urls: tar files, with {000..127}, {a,b} or patterns in the name; or the ``index.json`` of some.
@@ -169,7 +169,7 @@ def read_shards(
     reader.most_bad_of = (urls, total)
 
     order = places.in_shards_order(np.random.default_rng(seed).permutation(len(places.files)))
-    held = np.array([is_held_out(places.names[number]) for number in order], bool)
+    held = np.array([is_held_out(places.original(number)) for number in order], bool)
     if not held.any() and total > 1:
         held[-1] = True
     train, held_out = order[~held], order[held]

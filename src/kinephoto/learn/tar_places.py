@@ -10,6 +10,8 @@ from array import array
 from collections.abc import Iterator, Sequence
 from enum import IntEnum
 from pathlib import Path, PurePosixPath
+from tarfile import TarInfo
+from typing import BinaryIO
 
 import numpy as np
 
@@ -20,7 +22,10 @@ INDEX = "index.json"
 """Lists the shards beside it."""
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
+_ENDED = re.compile(r"-(\w+)$")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
+
+MOST_NOTES_BYTES = 65536
 
 
 def is_shards(photos: Path) -> bool:
@@ -61,6 +66,7 @@ class TarPlaces:
         self.files = list(files)
         self.names: list[str] = []
         self._numbers: dict[str, int] = {}
+        self._originals: dict[int, str] = {}  # where it isn't what `_guessed` makes of the key
         self._firsts: list[int] = []
         self._places = array("q")  # offset and size of each part, -1 where there is none
         for file in self.files:
@@ -79,6 +85,10 @@ class TarPlaces:
             KeyError: there is none of that name.
         """
         return self._numbers[name]
+
+    def original(self, number: int) -> str:
+        """A photo's name before it was packed, as `kinephoto pack` notes it in the shard; else its name here."""
+        return self._originals.get(number, _guessed(self.names[number]))
 
     def has(self, number: int, part: Part) -> bool:
         """Whether there is this part of a photo."""
@@ -112,27 +122,52 @@ class TarPlaces:
 
     def _scan(self, file: Path) -> None:
         before = None
-        for key, ending, offset, size in _members(file):
+        for key, ending, offset, size, noted in _members(file):
             if key != before:
                 name = f"{file.stem}/{key}" if key in self._numbers else key
-                self._numbers[name] = len(self.names)
+                number = self._numbers[name] = len(self.names)
                 self.names.append(name)
+                if _guessed(name) != name:
+                    self._originals[number] = name
                 self._places.extend([-1] * 8)
                 before = key
+            if noted == _guessed(self.names[-1]):
+                self._originals.pop(len(self.names) - 1, None)
+            elif noted:
+                self._originals[len(self.names) - 1] = noted
             part = ENDINGS.get(ending)
             if part is not None and not self.has(len(self.names) - 1, part):
                 at = len(self._places) - 8 + 2 * part
                 self._places[at], self._places[at + 1] = offset, size
 
 
-def _members(file: Path) -> Iterator[tuple[str, str, int, int]]:
-    """Key, ending, offset and size of each file in a shard, as WebDataset parts names: at the first dot."""
+def _guessed(key: str) -> str:
+    """The name from which `kinephoto pack` makes this key, if it has no other dot."""
+    return _ENDED.sub(r".\1", key)
+
+
+def _members(file: Path) -> Iterator[tuple[str, str, int, int, str]]:
+    """Key, ending, offset, size and the original name of each file in a shard; "" where none is noted.
+
+    WebDataset parts names at the first dot.
+    """
     with file.open("rb") as opened:
         for member in tar_members(opened):
             path = PurePosixPath(member.name)
             stem, _, ending = path.name.partition(".")
             if stem and ending:
-                yield str(path.with_name(stem)), ending.lower(), member.offset_data, member.size
+                noted = _noted(opened, member) if ending == "json" else ""
+                yield str(path.with_name(stem)), ending.lower(), member.offset_data, member.size, noted
+
+
+def _noted(opened: BinaryIO, member: TarInfo) -> str:
+    """The name that a photo's notes give."""
+    opened.seek(member.offset_data)
+    try:
+        name = json.loads(opened.read(min(member.size, MOST_NOTES_BYTES)))["name"]
+    except (ValueError, KeyError, TypeError):
+        return ""
+    return name if isinstance(name, str) else ""
 
 
 def expanded(urls: Path) -> list[Path]:

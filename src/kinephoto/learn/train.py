@@ -283,6 +283,7 @@ def new_accelerator(settings: PainterSettings) -> Any:
     """
     check_accelerate()
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
 
     on_cpu = settings.device == "cpu" or not torch.cuda.is_available()
     precision = settings.precision
@@ -291,6 +292,8 @@ def new_accelerator(settings: PainterSettings) -> Any:
         precision = "bf16" if helps else "no" if on_cpu else "fp16"
     if precision == "fp16" and on_cpu:
         raise InputError("--precision fp16 needs a GPU; bf16 and no run on a processor.")
+    # accelerate remembers the precision of a run before in the same process, and refuses another one.
+    AcceleratorState._reset_state()
     return Accelerator(mixed_precision=precision, cpu=on_cpu)
 
 
