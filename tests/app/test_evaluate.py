@@ -39,6 +39,7 @@ def test_it_prints_a_table_and_writes_results_and_sheets(kinephoto, folder: Path
     said = answer.stderr.decode()
     assert answer.returncode == 0, said
     assert "2 photos measured, 1 skipped." in said and "broken.jpg" in said
+    assert "Note: mine has no manifest.csv, so all its pictures are measured" in said
     content = json.loads((folder.parent / "out" / "results.json").read_text(encoding="utf-8"))
     assert set(content["methods"]) == {"nearest", "telea"} and content["settings"]["seed"] == 0
     for number in ("psnr_hole", "psnr", "st_lpips_alex", "st_lpips_vgg"):
@@ -98,7 +99,8 @@ def test_depth_prints_tables_and_writes_results(labelled: Path, capsys: pytest.C
     out = labelled.parent / "out"
     words = ["--photos", str(labelled), "--depth", "plane", "--out", str(out)]
     app(["evaluate", "depth", *words], standalone_mode=False)
-    text = capsys.readouterr().out
+    text, said = capsys.readouterr()
+    assert "has no manifest.csv, so all its pictures are measured" in said
     assert "**teacher**: against the teacher's labels (2 photos, 2 pictures)" in text
     assert "| plane | 0.000 (0.000 to 0.000) | 0.000 | 1.000 (1.000 to 1.000) |" in text
     assert text == (out / "results.md").read_text(encoding="utf-8")

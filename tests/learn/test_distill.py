@@ -287,6 +287,25 @@ def test_a_run_with_a_teacher_that_was_killed_ends_the_same(settings, tiny, tmp_
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 
+def test_labels_stay_in_single_precision_when_features_are_not(settings, tiny, teacher_folder, monkeypatch):
+    made, seen = [], []
+
+    class Watched(Teacher):
+        def __init__(self, *given) -> None:
+            super().__init__(*given)
+            made.append(self)
+
+        def features(self, rgb):
+            seen.append(self.model.dtype)
+            return super().features(rgb)
+
+    monkeypatch.setattr(distill, "Teacher", Watched)
+    monkeypatch.setattr(distill, "bfloat16_helps", lambda device=None: True)
+    run(settings(teacher=teacher_folder, feature_steps=2, steps=2, half=True), tiny)
+    assert seen == [torch.bfloat16] * 2
+    assert made[0].model.dtype == torch.float32
+
+
 def test_the_teachers_features_are_learnt_too(settings, tiny, tmp_path, teacher_folder):
     run(settings(out=tmp_path / "with", teacher=teacher_folder, feature_steps=6), tiny)
     run(settings(out=tmp_path / "without", teacher=teacher_folder), tiny)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from kinephoto.errors import InputError
 from kinephoto.learn import painter_state
@@ -23,7 +23,7 @@ from kinephoto.learn.hole_crops import hole_batch
 from kinephoto.learn.painter_plan import plan
 from kinephoto.learn.painter_settings import PainterSettings
 from kinephoto.learn.photos import read_labelled, split_of
-from kinephoto.learn.train import train_painter
+from kinephoto.learn.train import new_accelerator, train_painter
 from kinephoto.learn.trainee import parts_of
 from kinephoto.painter.autoencoder import PatchAutoencoder
 from kinephoto.painter.builtin import loaded
@@ -107,6 +107,20 @@ def test_a_run_that_was_stopped_ends_like_one_that_was_not(settings, tmp_path):
     one, other = (weights_in(s.out) for s in (whole, parted))
     for part in ("net", "average"):
         assert all(torch.equal(value, other[part][name]) for name, value in one[part].items())
+
+
+def test_the_scale_of_losses_in_half_precision_goes_on_too(settings, monkeypatch):
+    def accelerator(chosen):
+        made = new_accelerator(chosen)
+        # On a processor there is none of its own. It doubles with every step.
+        made.scaler = torch.amp.GradScaler("cpu", init_scale=4.0, growth_interval=1)
+        return made
+
+    monkeypatch.setattr("kinephoto.learn.train.new_accelerator", accelerator)
+    run(settings(), until=2)
+    assert weights_in(settings().out)["scaler"]["scale"] == 16
+    run(settings())
+    assert weights_in(settings().out)["scaler"]["scale"] == 64
 
 
 def test_accumulated_batches_are_one_batch(settings, tmp_path):
@@ -404,6 +418,27 @@ def test_of_stable_diffusion_only_the_masked_enhanced_blocks_learn(settings, sta
         rgb * known, known, torch.full((32, 32), 0.5)
     )
     assert torch.isfinite(painted).all()
+
+
+def test_a_start_from_stable_diffusion_is_the_same_each_time_and_brings_its_masking_weights(
+    settings, stable_diffusion
+):
+    def start(seed: int) -> dict[str, torch.Tensor]:
+        return parts_of(settings(init=str(stable_diffusion), seed=seed), []).pipeline.unet.masking_weights()
+
+    state = torch.random.get_rng_state()
+    first, again, other = start(1), start(1), start(2)
+    assert all(torch.equal(value, again[name]) for name, value in first.items())
+    assert any(not torch.equal(value, other[name]) for name, value in first.items())
+    assert torch.equal(state, torch.random.get_rng_state())
+    save_file(other, stable_diffusion / "masking.safetensors")
+    brought = start(1)
+    assert all(torch.equal(value, brought[name]) for name, value in other.items())
+
+
+def test_the_plan_of_a_start_from_stable_diffusion_reads_the_captions(settings, stable_diffusion):
+    said = plan(settings(init=str(stable_diffusion)))
+    assert f"it starts from: {stable_diffusion}" in said and "Nothing has been written." in said
 
 
 def test_an_m_unet_of_stable_diffusions_shape_learns_eight_photos_by_heart(

@@ -9,11 +9,13 @@ from kinephoto.measure.methods import fills
 from kinephoto.measure.metrics import psnr
 from kinephoto.measure.scenes import PosedCamera, read_scene
 from kinephoto.measure.view_case import ViewCase, ViewPair
+from kinephoto.measure.view_depth import estimated_depth
 from kinephoto.measure.view_protocol import ViewProtocol, known_protocols, pairs_of, read_protocol
 from kinephoto.measure.view_scale import BEST_OF, scaled
 from kinephoto.measure.view_warp import default_warp, square_camera, warped
 from kinephoto.measure.views import Tools, ViewFailure, cropped, measure_scene
 from kinephoto.scene.camera import Camera, Pose, projection
+from kinephoto.scene.depthnet import builtin_weights
 from kinephoto.scene.values import Layer, View
 
 HW = (24, 32)
@@ -78,6 +80,13 @@ def test_the_right_disparity_comes_back_in_the_scenes_units(write_tiny_scene, tm
     relative = (3.0 * (0.1 + 0.004 * column) - 0.2).expand(24, 64).contiguous()
     found = scaled(relative, read_scene(tmp_path / "posed-tiny"), 0, "affine")
     np.testing.assert_allclose(found[0].numpy(), 0.1 + 0.004 * column.numpy(), rtol=1e-4)
+
+
+def test_a_file_of_the_built_in_weights_gives_exactly_the_built_in_depth(write_tiny_scene, tmp_path):
+    write_tiny_scene(tmp_path / "posed-tiny")
+    scene = read_scene(tmp_path / "posed-tiny")
+    named, by_path = (estimated_depth(source)(scene, 0) for source in ("builtin", str(builtin_weights())))
+    assert torch.equal(named, by_path)
 
 
 def plane_seen_by(camera: PosedCamera, hw: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:

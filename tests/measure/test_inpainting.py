@@ -10,7 +10,7 @@ from PIL import Image
 
 from kinephoto.errors import InputError
 from kinephoto.learn.pairs import Pair, cycle_pair
-from kinephoto.learn.photos import Skipped
+from kinephoto.learn.photos import Skipped, split_of
 from kinephoto.measure import inpainting
 from kinephoto.measure.inpainting import (
     BEST_PSNR_DB,
@@ -26,7 +26,7 @@ from kinephoto.measure.inpainting import (
 )
 from kinephoto.measure.inpainting_report import results, sheet, summary, tables
 from kinephoto.measure.methods import hole_fills
-from kinephoto.measure.photos import photo_names, spread
+from kinephoto.measure.photos import photo_names, split_note, spread
 from kinephoto.measure.report import write_results
 from kinephoto.measure.stlpips import Distance
 
@@ -205,9 +205,13 @@ def test_photos_are_reduced_and_their_labels_with_them(folder):
 
 def test_the_split_is_the_manifests_and_all_pictures_without_one(folder):
     names = photo_names(folder)
-    assert len(names) == 2 and names == photo_names(folder, "train")
+    assert len(names) == 2
+    parted = {split: photo_names(folder, split) for split in ("train", "held-out")}
+    assert parted == {split: split_of(folder, split) for split in parted}
+    assert sorted(parted["train"] + parted["held-out"]) == names and all(parted.values())
+    assert "no manifest.csv" in split_note(folder, "test") and not split_note(folder, "held-out")
     (folder / "manifest.csv").write_text("path,split\n" + "\n".join(f"{n},test" for n in names[:1]) + "\n")
-    assert photo_names(folder) == names[:1]
+    assert photo_names(folder) == names[:1] and not split_note(folder, "test")
     (folder / "manifest.csv").write_text("file\nx\n")
     with pytest.raises(InputError, match="columns path and split"):
         photo_names(folder)

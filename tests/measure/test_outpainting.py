@@ -18,7 +18,7 @@ from kinephoto.app.cli import app
 from kinephoto.errors import InputError
 from kinephoto.learn.objects import Outline
 from kinephoto.learn.perceptual import weights_file
-from kinephoto.learn.photos import Skipped
+from kinephoto.learn.photos import Skipped, split_of
 from kinephoto.measure import prompt_fit
 from kinephoto.measure.distributions import clusters_of, frechet_distance, interval, kinds_score
 from kinephoto.measure.features import CLIP_DEVIATION, CLIP_MEAN, Clip, Vgg16Features
@@ -272,6 +272,21 @@ def test_inceptions_features_are_those_of_published_code(tmp_path, ramp):
     assert found[4:16].tolist() == pytest.approx(theirs, abs=1e-4)
 
 
+def test_the_published_score_leaves_the_last_bias_out_and_torchvisions_does_not(tmp_path, ramp):
+    for classes, counts in ((1008, False), (1000, True)):
+        weights = narrow_inception(classes)
+        save_file(weights, tmp_path / "whole.safetensors")
+        save_file(
+            weights | {"fc.bias": torch.zeros(classes)},
+            tmp_path / "unbiased.safetensors",
+        )
+        whole, unbiased = (
+            Inception(tmp_path / f"{name}.safetensors")(ramp) for name in ("whole", "unbiased")
+        )
+        assert torch.equal(whole.features, unbiased.features)
+        assert torch.equal(whole.shares, unbiased.shares) != counts
+
+
 def test_what_is_no_inception_is_refused_in_one_sentence(tmp_path):
     incomplete = narrow_inception(1008)
     del incomplete["Mixed_7c.branch_pool.conv.weight"]
@@ -406,6 +421,9 @@ def test_without_a_manifest_all_pictures_are_measured(photos):
     (photos / "manifest.csv").unlink()
     collection = read_collection(photos / "coco", photos / "photos")
     assert len(collection.cases) == 12 and not collection.captions
+    held_out = read_collection(photos / "coco", photos / "photos", split="held-out", most_learnt=3)
+    assert len(held_out.captions) == 3
+    assert [case.name for case in held_out.cases] == split_of(photos / "photos", "held-out")
 
 
 def test_what_is_known_are_whole_pixels_of_one_to_three_objects(photos):

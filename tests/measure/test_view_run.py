@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -136,6 +137,46 @@ def test_a_changed_run_is_measured_anew(run):
     assert fewer is not None and set(fewer["methods"]) == {"copy"}
     record_file(run.out, pair).write_text("{")
     assert kept_record(run, pair) is None
+
+
+def test_what_a_run_is_made_of_counts_by_its_content_not_its_name(run, tmp_path):
+    (tmp_path / "mine.safetensors").write_bytes(b"weights")
+    (tmp_path / "vgg.pth").write_bytes(b"weights")
+    (tmp_path / "network").mkdir()
+    (tmp_path / "network" / "config.json").write_text("{}")
+    pair = ViewPair("plane-a", 0, 1, "t1")
+    lpips = {"vgg": tmp_path / "vgg.pth"}
+    for changed, file in (
+        (dataclasses.replace(run, depth=str(tmp_path / "mine.safetensors")), tmp_path / "mine.safetensors"),
+        (dataclasses.replace(run, depth=str(tmp_path / "network")), tmp_path / "network" / "config.json"),
+        (dataclasses.replace(run, lpips=lpips), tmp_path / "vgg.pth"),
+        (run, run.scenes / "plane-a" / "cameras.txt"),
+    ):
+        measured(changed)
+        assert kept_record(dataclasses.replace(changed), pair) is not None
+        content = file.read_bytes()
+        file.write_bytes(content[:-1] + b" ")
+        assert kept_record(dataclasses.replace(changed), pair) is None
+        file.write_bytes(content)
+    shutil.copytree(run.scenes, tmp_path / "others")
+    (tmp_path / "others" / "plane-a" / "images" / "002.png").unlink()
+    assert kept_record(dataclasses.replace(run, scenes=tmp_path / "others"), pair) is None
+
+
+@pytest.mark.parametrize(
+    "method",
+    ["builtin:{}", "builtin:{}+steps=8", "world:builtin:{}", "autoregressive:sd:{}", "predictions:{}"],
+)
+def test_a_method_is_marked_by_what_lies_in_its_folder(method, tmp_path):
+    folder = tmp_path / "a+b"
+    folder.mkdir()
+    (folder / "weights").write_bytes(b"1")
+    name = method.format(folder)
+    before = view_run.folder_mark(name)
+    assert before is not None and before == view_run.folder_mark(name)
+    (folder / "weights").write_bytes(b"22")
+    assert view_run.folder_mark(name) != before
+    assert [view_run.folder_mark(plain) for plain in ("copy", "world:builtin", "opencv:telea")] == [None] * 3
 
 
 def test_a_broken_scene_is_named_and_the_others_are_measured(run):

@@ -74,6 +74,10 @@ def test_wide_holes_are_painted_in_a_smaller_picture_first(painter):
 
 def test_the_door_opens_it_and_folders_like_it(tmp_path):
     assert get_painter("auto").name == get_painter("builtin").name == "builtin"
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "model_index.json").write_text("{}")
+    # Neither the name of the weights that ship, nor where the folder is.
+    assert get_painter(f"builtin:{tmp_path / 'mine'}").name == "builtin:mine"
     with pytest.raises(InputError, match="no painter in"):
         get_painter(f"builtin:{tmp_path}")
     with pytest.raises(InputError, match="0 steps"):

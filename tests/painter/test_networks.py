@@ -22,7 +22,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from kinephoto.errors import InputError
 from kinephoto.painter import get_painter, paint_holes, painter_names
 from kinephoto.painter.munet import MUNet
-from kinephoto.painter.networks import HubPainter, StableDiffusionPainter, quiet
+from kinephoto.painter.networks import HubPainter, StableDiffusionPainter, device_of, quiet
 
 FAMILIES = ("sd", "hub")
 
@@ -314,6 +314,13 @@ def test_a_hub_that_cannot_be_reached_is_said_with_what_to_do(family, monkeypatc
 def test_options_out_of_range_are_refused(family, options, says, originals):
     with pytest.raises(InputError, match=says):
         get_painter(f"{family}:{originals[family]}", **options)
+
+
+def test_without_a_device_the_processor_computes_also_where_there_is_a_card(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert device_of(None).type == "cpu"
+    with pytest.raises(InputError, match="leave it out for the processor"):
+        device_of("abacus")
 
 
 def test_both_families_are_in_the_list():

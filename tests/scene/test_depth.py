@@ -12,6 +12,7 @@ import torch
 from kinephoto.errors import InputError
 from kinephoto.scene.camera import Camera
 from kinephoto.scene.depth import FLOOR, estimate_depth, normalised, read_disparity
+from kinephoto.scene.depthnet import RGB_DEVIATION, RGB_MEAN
 from kinephoto.scene.values import Capture, Disparity, Photo
 
 
@@ -113,6 +114,39 @@ def test_a_transformers_folder_is_a_source(tmp_path: Path) -> None:
     DPTForDepthEstimation(config).save_pretrained(tmp_path / "tiny")
     found = estimate_depth(photo((40, 56)), str(tmp_path / "tiny"))
     assert found.source == "folder tiny" and found.values.shape == (40, 56) and not found.metric
+
+
+def test_depth_pro_sees_its_own_square_and_gives_inverse_depth(tmp_path: Path) -> None:
+    """A tiny random one; what transformers calls its predicted depth is inverted by its own processor."""
+    from transformers import DepthProConfig, DepthProForDepthEstimation
+
+    from kinephoto.scene.depth_networks import TransformersDepth
+
+    vit = {"model_type": "dinov2", "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    vit |= {"image_size": 32, "patch_size": 8}
+    encoders = {f"{name}_model_config": dict(vit) for name in ("image", "patch", "fov")}
+    torch.manual_seed(0)
+    network = DepthProForDepthEstimation(
+        DepthProConfig(
+            patch_size=32,
+            fusion_hidden_size=16,
+            intermediate_hook_ids=[1, 0],
+            intermediate_feature_dims=[16, 16],
+            scaled_images_feature_dims=[16, 16, 16],
+            merge_padding_value=1,
+            **encoders,
+        )
+    ).eval()
+    network.save_pretrained(tmp_path / "tiny")
+    rgb = torch.rand(3, 128, 128)
+    found = TransformersDepth(tmp_path / "tiny").disparity(rgb)
+    mean, deviation = (torch.tensor(values).view(3, 1, 1) for values in (RGB_MEAN, RGB_DEVIATION))
+    with torch.no_grad():
+        inverse = network(((rgb - mean) / deviation)[None]).predicted_depth[0]
+    assert found.metric and float(inverse.std()) > 0
+    torch.testing.assert_close(found.values, inverse)
+    # Of another shape and size: squeezed into the square, and back.
+    assert estimate_depth(photo((40, 56)), tmp_path / "tiny").values.shape == (40, 56)
 
 
 @pytest.mark.shared

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -70,13 +71,27 @@ def train_autoencoder(*, settings: AutoencoderSettings, quiet: Quiet = False) ->
     """Train the built-in painter's autoencoder, from scratch or on what a painter paints."""
     from kinephoto.learn.autoencoder import train_autoencoder as run
 
-    skipped = _followed(run(settings), quiet, lambda score: f"held-out perceptual distance {score:.4f}")
+    skipped = _followed(
+        run(settings),
+        quiet,
+        lambda score: f"held-out perceptual distance {score:.4f}",
+        kept=settings.out / "vae",
+    )
     say(f"{settings.out / 'vae'}: {settings.steps} steps; {skipped} photos could not be used.", quiet)
 
 
-def _followed(run: Iterator[Any], quiet: bool, in_words: Callable[[float], str]) -> int:
-    """Run to the end with a bar, notes and checks; the number of photos that could not be used."""
-    skipped = 0
+def _followed(
+    run: Iterator[Any], quiet: bool, in_words: Callable[[float], str], kept: Path | None = None
+) -> int:
+    """Run to the end with a bar, notes and checks; the number of photos that could not be used.
+
+    Args:
+        run: yields ``Progress``.
+        quiet: say nothing but that it was stopped.
+        in_words: what a check found.
+        kept: where the weights of each check lie, of a run that keeps no state to go on from.
+    """
+    skipped, checked = 0, False
     quiet = quiet or os.environ.get("RANK", "0") != "0"  # one bar for all processes of accelerate
     try:
         with bar(quiet) as progress:
@@ -87,8 +102,18 @@ def _followed(run: Iterator[Any], quiet: bool, in_words: Callable[[float], str])
                 if state.note:
                     say(f"Note: {state.note}", quiet)
                 if state.held_out is not None:
+                    checked = True
                     say(f"step {state.step}: loss {state.loss:.3f}, {in_words(state.held_out)}", quiet)
     except KeyboardInterrupt:
         del run  # which keeps its state where it stands
-        leave("Stopped; the same command goes on from here.", 130)
+        leave(_stopped(kept, checked), 130)
     return skipped
+
+
+def _stopped(kept: Path | None, checked: bool) -> str:
+    """How to go on after Ctrl-C."""
+    if kept is None:
+        return "Stopped; the same command goes on from here."
+    if not checked:
+        return "Stopped before the first check, so nothing of this run is kept; the same command begins anew."
+    return f"Stopped; the weights of the last check lie in {kept}, and --init {kept} goes on from them."

@@ -163,8 +163,7 @@ def _train(
         note = f"{settings.out} has been trained for {first} steps already; more --steps go on from there."
         yield Progress(first, first, math.nan, None, spent, note=note, skipped=bad)
         return
-    if teacher is not None and settings.half and bfloat16_helps(device):
-        teacher.model.to(torch.bfloat16)
+    teacher = shows_features(teacher, settings, device)
     kept = KeptFeatures(teacher, settings.out / "features") if teacher and settings.kept_steps else None
     last, began = settings.out / "last.pt", time.perf_counter()
     note = f"Going on after step {first}." if first else ""
@@ -250,6 +249,17 @@ def new_net(
         crops = (random_crop(photos[index], (START_PX, START_PX), rng)[0] for index in chosen)
         start_from_teacher(net, teacher, (torch.from_numpy(crop).permute(2, 0, 1)[None] for crop in crops))
     return net
+
+
+def shows_features(
+    teacher: Teacher | None, settings: DistillSettings, device: torch.device
+) -> Teacher | None:
+    """The teacher as its features are seen: in bfloat16 where that helps, as a copy, for labels stay float32."""
+    if teacher is None or not (settings.half and bfloat16_helps(device)):
+        return teacher
+    seen = copy.copy(teacher)
+    seen.model = copy.deepcopy(teacher.model).to(torch.bfloat16)
+    return seen
 
 
 def optimiser_of(net: DepthNet, settings: DistillSettings) -> torch.optim.Optimizer:

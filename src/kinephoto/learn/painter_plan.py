@@ -37,6 +37,7 @@ def plan(settings: PainterSettings) -> str:
     parts = parts_of(settings, some_captions(captions) or ["a photo"])
     accelerator = new_accelerator(settings)
     trainee = parts.trainee().train().to(accelerator.device)
+    parts.place(accelerator.device)
     kind = kind_of(parts, settings, accelerator.num_processes)
     state = read_painter_state(settings.out / "last.pt", trainee, kind)
     first = min(state["step"], settings.steps) if state else 0
@@ -51,7 +52,7 @@ def plan(settings: PainterSettings) -> str:
         for _ in range(2):
             began = time.perf_counter()
             with accelerator.autocast():
-                loss = loss_of(trainee, seen).mean()
+                loss = loss_of(trainee, seen, parts.states(seen.tokens)).mean()
             loss.backward()
             float(loss.detach())
             seconds.append(time.perf_counter() - began)

@@ -29,8 +29,12 @@ def save_painter_state(
     step: int,
     seconds: float,
     kind: Mapping[str, Any],
+    scaler: Any = None,
 ) -> None:
-    """Write the state after ``step`` steps; a kill or a full disk in the middle leaves the one before."""
+    """Write the state after ``step`` steps; a kill or a full disk in the middle leaves the one before.
+
+    ``scaler`` is what accelerate multiplies losses by in half precision, None in any other.
+    """
     state = {
         "net": trainee.learnt(),
         "average": average.learnt(),
@@ -38,6 +42,7 @@ def save_painter_state(
         "step": step,
         "seconds": seconds,
         "kind": dict(kind),
+        "scaler": None if scaler is None else scaler.state_dict(),
     }
     try:
         with written_whole(path) as beside:

@@ -15,7 +15,7 @@ import torch
 from kinephoto.errors import InputError
 from kinephoto.learn.checkpoint import read_state
 from kinephoto.learn.crops import TOKEN_PX, draw_batch
-from kinephoto.learn.distill import config_of, optimiser_of, train_step
+from kinephoto.learn.distill import config_of, optimiser_of, shows_features, train_step
 from kinephoto.learn.distill_settings import DistillSettings
 from kinephoto.learn.labels import TeacherLabels
 from kinephoto.learn.photos import Labelled, label_path, read_labelled, split_of
@@ -23,7 +23,7 @@ from kinephoto.learn.shards import MEMORY_MB, read_shards
 from kinephoto.learn.tar_places import is_shards
 from kinephoto.learn.teacher import Teacher
 from kinephoto.scene.depthnet import DepthNet, DepthNetConfig, parameter_count, placed
-from kinephoto.scene.machine import bfloat16_helps, usable_device
+from kinephoto.scene.machine import usable_device
 from kinephoto.wording import in_words
 
 _Result = TypeVar("_Result")
@@ -140,8 +140,7 @@ def _step_seconds(
     middle = settings.steps // 2
     net = placed(DepthNet(config), device)
     optimiser = optimiser_of(net, settings)
-    if teacher is not None and settings.half and bfloat16_helps(device):
-        teacher.model.to(torch.bfloat16)
+    teacher = shows_features(teacher, settings, device)
     rgb, disparity = (part.to(device) for part in draw_batch(photos, settings, middle))
 
     def step(number: int) -> float:

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from kinephoto.errors import InputError
 from kinephoto.interrupts import held_back
@@ -90,10 +89,10 @@ class _Run:
             self.average.take(state["average"])
             optimiser.load_state_dict(state["optimiser"])
             self.first, self.spent = state["step"], state["seconds"]
+            if self.accelerator.scaler is not None and state.get("scaler"):
+                self.accelerator.scaler.load_state_dict(state["scaler"])
         self.trainee, self.optimiser = self.accelerator.prepare(trainee, optimiser)
-        for part in (parts.pipeline.vae, None if parts.trains_text else parts.pipeline.text_encoder):
-            if part is not None:
-                part.eval().requires_grad_(False).to(self.accelerator.device)
+        parts.place(self.accelerator.device)
 
     def steps(self) -> Iterator[Progress]:
         """The steps, from where an earlier run left."""
@@ -156,7 +155,7 @@ class _Run:
             seen = noised(batch, keys, self.parts.pipeline, self.captions, self.settings)
             seen = seen.to(self.accelerator.device)
             with self.accelerator.autocast():
-                loss = loss_of(self.trainee, seen, self._states(seen)).mean() / len(batches)
+                loss = loss_of(self.trainee, seen, self.parts.states(seen.tokens)).mean() / len(batches)
             self.accelerator.backward(loss)
             total += loss.detach()
         self.accelerator.clip_grad_norm_(self.trainee.parameters(), 1.0)
@@ -171,14 +170,6 @@ class _Run:
         decay = min(self.settings.ema, (step + 1) / (step + 10))
         follow(self.average, self.accelerator.unwrap_model(self.trainee), decay)
         return value
-
-    def _states(self, seen: Noised) -> Tensor | None:
-        """Text from an encoder that isn't trained."""
-        encoder = self.parts.pipeline.text_encoder
-        if self.parts.trains_text or encoder is None or seen.tokens is None:
-            return None
-        with torch.no_grad():
-            return encoder(seen.tokens)[0]
 
     def _check_crops(self, source: str) -> list[tuple[HoleBatch, Noised]]:
         keys = [(self.settings.seed, CHECK_KEY, i) for i in range(CHECK_CROPS)]
@@ -195,7 +186,7 @@ class _Run:
         losses = []
         for _, seen in check:
             seen = seen.to(self.accelerator.device)
-            losses.append(loss_of(self.average, seen, self._states(seen)))
+            losses.append(loss_of(self.average, seen, self.parts.states(seen.tokens)))
         return float(torch.cat(losses).mean())
 
     def _save(
@@ -232,6 +223,7 @@ class _Run:
             step,
             seconds,
             self.kind,
+            self.accelerator.scaler,
         )
 
 

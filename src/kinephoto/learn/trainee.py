@@ -13,7 +13,7 @@ from kinephoto.errors import InputError
 from kinephoto.learn.captions import new_text_encoder, new_tokenizer
 from kinephoto.learn.painter_settings import PainterSettings
 from kinephoto.painter.munet import MUNet
-from kinephoto.painter.networks import quiet
+from kinephoto.painter.networks import MASKING_FILE, quiet
 from kinephoto.painter.pipeline import MUNetPipeline
 
 TEXT_CHANNELS = 128
@@ -94,6 +94,18 @@ class Parts:
             value.requires_grad_(self.trains_text or name in masking)
         return trainee
 
+    def place(self, device: torch.device) -> None:
+        """Move what doesn't learn to a device."""
+        for part in (self.pipeline.vae, None if self.trains_text else self.pipeline.text_encoder):
+            if part is not None:
+                part.eval().requires_grad_(False).to(device)
+
+    @torch.no_grad()
+    def states(self, tokens: Tensor | None) -> Tensor | None:
+        """[B, L] to [B, L, D], of a text encoder that isn't trained; None where there is none."""
+        encoder = self.pipeline.text_encoder
+        return None if self.trains_text or encoder is None or tokens is None else encoder(tokens)[0]
+
 
 def parts_of(settings: PainterSettings, captions: list[str]) -> Parts:
     """The pipeline as ``settings.init`` asks for it.
@@ -110,8 +122,15 @@ def parts_of(settings: PainterSettings, captions: list[str]) -> Parts:
         pipeline = loaded(place)
         _refuse_other(place.name, _kind_of(pipeline), settings)
         return Parts(pipeline, True)
-    with quiet():
-        pipeline = MUNetPipeline.from_stable_diffusion(settings.init, variant=settings.variant)
+    masking = place / MASKING_FILE
+    with quiet(), torch.random.fork_rng(devices=[]):
+        # The blocks that a folder doesn't bring are drawn.
+        torch.manual_seed(settings.seed)
+        pipeline = MUNetPipeline.from_stable_diffusion(
+            settings.init,
+            variant=settings.variant,
+            masking_weights=masking if masking.is_file() else None,
+        )
     # The paper's way, unless another is asked for.
     condition = "black" if settings.condition == "auto" else settings.condition
     pipeline.register_to_config(condition=condition, residual_scale=settings.residual or None)

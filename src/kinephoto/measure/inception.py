@@ -96,7 +96,10 @@ class Inception:
         for name, branches in BLOCKS.items():
             x = self._block(x, name, branches)
         features = x.mean((2, 3))
-        return Seen(features[0].cpu(), F.linear(features, *self._last).softmax(1)[0].cpu())
+        weight, bias = self._last
+        # The published score leaves the last bias out, as its code does ("logits_unbiased" in torch-fidelity).
+        logits = F.linear(features, weight, None if self._is_published else bias)
+        return Seen(features[0].cpu(), logits.softmax(1)[0].cpu())
 
     def _block(self, x: Tensor, name: str, branches: tuple[str, ...]) -> Tensor:
         halving = branches in HALVING

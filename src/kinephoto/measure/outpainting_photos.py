@@ -15,7 +15,7 @@ from kinephoto.errors import InputError
 from kinephoto.learn.captions import read_captions
 from kinephoto.learn.objects import MOST_KNOWN, MOST_OBJECTS, Outline, read_outlines
 from kinephoto.learn.pairs import index_of
-from kinephoto.learn.photos import Skipped, reason
+from kinephoto.learn.photos import Skipped, reason, split_of
 from kinephoto.measure.photos import photo_names, read_manifest, spread
 from kinephoto.measure.stlpips import LEAST_SIDE_PX
 
@@ -69,7 +69,7 @@ def read_collection(
         coco: a folder with instances.json and captions.json, whose file_name is relative to the photos' folder, or
             to ``photos/`` in it.
         photos: their folder; None: ``coco`` or the folder that it lies in, whichever has a manifest.csv, else
-            ``coco``. Without a manifest all its pictures are measured.
+            ``coco``. Without a manifest all its pictures are of the split ``test``.
         split: ``test``, ``train`` or ``held-out``.
         most: so many photos at most, evenly spread.
         most_learnt: so many photos with captions of the split train, evenly spread.
@@ -86,8 +86,13 @@ def read_collection(
                 f"{coco} has no {file}; it must hold instances.json and captions.json, as COCO has."
             )
     folder = photos or next((each for each in (coco, coco.parent) if _has_manifest(each)), coco)
-    measured, trained = photo_names(folder, split), _listed(folder, "train")
-    everything = list(dict.fromkeys(measured + trained + _listed(folder, "test")))
+    measured = photo_names(folder, split)
+    if _has_manifest(folder):
+        trained = _listed(folder, "train")
+        others = trained + _listed(folder, "test")
+    else:
+        trained, others = split_of(folder, "train"), photo_names(folder)
+    everything = list(dict.fromkeys(measured + others))
     captions = read_captions(coco / "captions.json", everything)
     outlines = read_outlines([coco / "instances.json"], everything)
     names = spread([name for name in measured if name in captions and name in outlines], most)
@@ -121,9 +126,9 @@ def _has_manifest(folder: Path) -> bool:
 
 
 def _listed(folder: Path, split: str) -> list[str]:
-    """The manifest's photos of a split. That there are none, or no manifest, is no error here."""
+    """The manifest's photos of a split. That there are none is no error here."""
     try:
-        return [photo.path for photo in read_manifest(folder, split)] if _has_manifest(folder) else []
+        return [photo.path for photo in read_manifest(folder, split)]
     except InputError:
         return []
 

@@ -79,27 +79,40 @@ class PhotoFiles:
 
 
 def photo_names(folder: Path, split: str = "test") -> list[str]:
-    """The photos of a split; of a folder without manifest.csv all pictures, whatever the split.
+    """The photos of a split. In a folder without manifest.csv ``test`` is all of them, as ``split_note`` says.
 
     Args:
         folder: of photos.
-        split: ``test``, ``train`` or ``held-out``.
+        split: ``test``, ``train`` or ``held-out``; the last two as training parts them.
 
     Raises:
-        InputError: no such folder, no picture in it, or a manifest that can't be read or has none of that split.
+        InputError: no such folder, a manifest that can't be read, or no picture of that split.
     """
     if not folder.is_dir():
         raise InputError(f"There is no folder of photos {folder}.")
+    if split != "test":
+        names = split_of(folder, split)
+        if not names:
+            raise InputError(f"{folder} holds no photo of the split {split}.")
+        return names
     if not (folder / "manifest.csv").is_file():
         return sorted(split_of(folder, "train") + split_of(folder, "held-out"))
-    if split != "test":
-        return split_of(folder, split)
     try:
         return [photo.path for photo in read_manifest(folder, "test")]
     except (KeyError, UnicodeDecodeError, csv.Error):
         raise InputError(
             f"{folder / 'manifest.csv'} can't be read as a table with the columns path and split."
         ) from None
+
+
+def split_note(folder: Path, split: str) -> str:
+    """What is to be said where photos may be measured that networks were trained on; else nothing."""
+    if split != "test" or (folder / "manifest.csv").is_file():
+        return ""
+    return (
+        f"{folder} has no manifest.csv, so all its pictures are measured, also those that training on them may "
+        "have seen; --split held-out leaves those out."
+    )
 
 
 def spread(names: Sequence[str], most: int | None) -> list[str]:

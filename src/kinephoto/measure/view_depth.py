@@ -40,7 +40,7 @@ def estimated_depth(source: str, device: str | None = None, offline: bool = Fals
 
 
 class _Weights:
-    """Other weights of our own network as a source of depth."""
+    """Other weights of our own network as a source of depth; what the network says, as a source is to give it."""
 
     def __init__(self, path: Path, device: str | None) -> None:
         from kinephoto.scene.depthnet import load_depthnet
@@ -50,12 +50,9 @@ class _Weights:
         self._net = load_depthnet(path, device or "cpu")
 
     def disparity(self, rgb: Tensor) -> Any:
-        from kinephoto.scene.depth import normalised
-        from kinephoto.scene.edges import sharpen
         from kinephoto.scene.values import Disparity
 
-        found = Disparity(self._net.disparity(rgb))
-        return Disparity(sharpen(normalised(found), rgb), source="weights")
+        return Disparity(self._net.disparity(rgb), source="weights")
 
 
 def _truth(scene: Scene, image: int) -> Tensor:

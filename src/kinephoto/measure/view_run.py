@@ -1,7 +1,7 @@
 """A run over all pairs of a folder of scenes: results are kept pair by pair, so that a killed run goes on.
 
 ``OUT/pairs`` holds a JSON file for each pair, whole or not at all, and ``OUT/pictures`` what each method made of it.
-A pair's file says which run it belongs to (protocol, depth, weights, seeds); of another run it is measured anew.
+A pair's file says which run it belongs to (protocol, scene, depth, weights, seeds); of another run it is measured anew.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -57,17 +58,23 @@ class ViewRun:
     offline: bool = False
     out: Path | None = None
 
-    def fingerprint(self) -> str:
-        """Of all that decides a pair's numbers but the methods' names; another weights file gives another one."""
+    def fingerprint(self, scene: str) -> str:
+        """Of all that decides the numbers of a scene's pairs but the methods' names, with the content of files."""
+        told = [self._same_for_all, _listing(self.scenes / scene)]
+        return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
+
+    @cached_property
+    def _same_for_all(self) -> str:
+        """The part of the fingerprint that no scene changes; weights are read for it once a run."""
         told = {
             "protocol": self.protocol.model_dump(mode="json"),
-            "depth": self.depth,
+            "depth": [self.depth, _content(Path(self.depth))],
             "edges": self.edges,
             "seeds": list(self.seeds),
-            "lpips": sorted(self.lpips),
+            "lpips": {name: _content(path) for name, path in self.lpips.items()},
             "weights": weights_hashes(),
         }
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+        return json.dumps(told, sort_keys=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,7 +221,7 @@ def record_of(run: ViewRun, found: PairResult) -> dict[str, Any]:
     """A pair's result as JSON has it; NaN is null."""
     return plain(
         {
-            "run": run.fingerprint(),
+            "run": run.fingerprint(found.pair.scene),
             "pair": asdict(found.pair),
             "distance": found.distance,
             "hole_share": found.hole_share,
@@ -247,7 +254,7 @@ def kept_record(run: ViewRun, pair: ViewPair) -> dict[str, Any] | None:
         return None
     try:
         record: dict[str, Any] = json.loads(record_file(run.out, pair).read_text(encoding="utf-8"))
-        same = record["run"] == run.fingerprint()
+        same = record["run"] == run.fingerprint(pair.scene)
         done = {name: values for name, values in record["methods"].items() if _is_fresh(record, name)}
         done |= record["failures"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -260,13 +267,46 @@ def kept_record(run: ViewRun, pair: ViewPair) -> dict[str, Any] | None:
 
 
 def folder_mark(method: str) -> str | None:
-    """Of what lies in the folder that a method's name speaks of, such as ``predictions:FOLDER``; None without one."""
-    folder = Path(method.partition(":")[2].partition("+")[0])
-    if ":" not in method or not folder.is_dir():
-        return None
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    told = [(str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    """Of what lies in the folder that a method's name speaks of; None without one.
+
+    Such names are ``predictions:FOLDER``, ``builtin:FOLDER+steps=8`` and ``world:builtin:FOLDER``.
+    """
+    from kinephoto.measure.methods.film_modes import MODES
+    from kinephoto.measure.methods.painter_names import parted
+
+    mode, _, painter = method.partition(":")
+    if mode in MODES:
+        method = painter
+    kind, _, place = method.partition(":")
+    folder = Path(place if kind == "predictions" else parted(place)[0])
+    return _listing(folder) if place and folder.is_dir() else None
+
+
+def _listing(folder: Path) -> str:
+    """Of the names, sizes and times of all files in a folder: pictures are too many to be read each time."""
+    told = [
+        (str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns)
+        for path in _files(folder)
+    ]
     return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
+
+
+def _content(place: Path) -> str | None:
+    """Of every byte of a file, or of all files in a folder, with their names; None where there is neither."""
+    if not place.exists():
+        return None
+    digest = hashlib.sha256()
+    for path in [place] if place.is_file() else _files(place):
+        inside = path.relative_to(place).as_posix()
+        with path.open("rb") as file:
+            digest.update(f"{inside} {path.stat().st_size}\n".encode())
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()[:16]
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def _is_fresh(record: Mapping[str, Any], method: str) -> bool:

@@ -16,7 +16,7 @@ from torch import Tensor
 from kinephoto.errors import InputError
 from kinephoto.painter.door import OnStep
 from kinephoto.painter.farther import nearest_from_farther_side
-from kinephoto.painter.networks import device_of, quiet
+from kinephoto.painter.networks import device_of, quiet, said
 from kinephoto.painter.scene_painting import coarse_to_fine
 from kinephoto.painter.soften import softened
 
@@ -59,8 +59,6 @@ class BuiltinPainter:
         InputError: the weights can't be read.
     """
 
-    name = "builtin"
-
     def __init__(
         self,
         folder: Path | None = None,
@@ -71,8 +69,9 @@ class BuiltinPainter:
         on_step: OnStep = None,
         strength: float = STRENGTH,
     ) -> None:
+        self.name = said(f"builtin:{folder}", str(folder)) if folder else "builtin"
         self._folder = folder or builtin_folder()
-        self._device = device_of(device or "cpu")
+        self._device = device_of(device)
         self._steps, self._scene_steps = STEPS if steps is None else steps, steps
         self._guidance, self._strength, self._on_step = guidance, strength, on_step
         if not (self._folder / "model_index.json").is_file():

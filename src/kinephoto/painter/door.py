@@ -137,8 +137,8 @@ def get_painter(
             "builtin:FOLDER" for one that ``kinephoto train painter`` made), "classical" (patches from the
             farther side, no weights), "opencv:telea" or "opencv:ns", "sd:FOLDER-OR-ID" (Stable Diffusion 1.x as an
             M-UNet) or "hub:FOLDER-OR-ID" (any inpainting pipeline that diffusers loads).
-        device: where its network runs, such as "cuda"; None: the best there is. Painters without a
-            network run on the CPU and give back tensors on the device of what they were given.
+        device: where its network runs, such as "cuda"; None is the processor. Painters without a
+            network run on the processor and give back tensors on the device of what they were given.
         offline: never touch the network, not even for weights that are missing.
         steps: of a diffusion network's scheduler, >= 1; None: the painter's own default.
         guidance: >= 0, how much further than the plain model a diffusion network follows the prompt.

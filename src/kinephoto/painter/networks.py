@@ -48,7 +48,7 @@ class StableDiffusionPainter:
 
     Args:
         name: a folder with model_index.json, or "owner/name" on the hub.
-        device: such as "cuda"; None is the best there is.
+        device: such as "cuda"; None is the processor.
         offline: take the hub's from the cache only.
         steps: of the scheduler, >= 1; None is 12.
         guidance: >= 0, how much further than the plain model it follows the prompt (s of Eq. 12); any
@@ -73,7 +73,7 @@ class StableDiffusionPainter:
         on_step: OnStep = None,
     ) -> None:
         _check_options(name, steps, guidance)
-        self.name = _said(f"sd:{name}", name)
+        self.name = said(f"sd:{name}", name)
         self._steps, self._guidance, self._on_step = steps or SD_STEPS, guidance, on_step
         where = device_of(device)
         masking = Path(name) / MASKING_FILE
@@ -121,7 +121,7 @@ class HubPainter:
 
     Args:
         name: a folder with model_index.json, or "owner/name" on the hub.
-        device: such as "cuda"; None is the best there is.
+        device: such as "cuda"; None is the processor.
         offline: take the hub's from the cache only.
         steps: of the scheduler, >= 1; None is 25.
         guidance: >= 0, how much further than the plain model it follows the prompt (s of Eq. 12, so that
@@ -144,7 +144,7 @@ class HubPainter:
         on_step: OnStep = None,
     ) -> None:
         _check_options(name, steps, guidance)
-        self.name = _said(f"hub:{name}", name)
+        self.name = said(f"hub:{name}", name)
         self._steps, self._guidance, self._on_step = steps or HUB_STEPS, guidance, on_step
         where = device_of(device)
         with quiet():
@@ -279,18 +279,16 @@ def _load_options(device: torch.device, local: bool) -> dict[str, Any]:
 
 
 def device_of(name: str | None) -> torch.device:
-    """Where to compute.
+    """Where to compute; None is the processor.
 
     Raises:
         InputError: there is no such device here.
     """
     try:
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        device = torch.device(name or "cpu")
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError):  # torch asserts where it was built without CUDA
-        raise InputError(
-            f"There is no device {name!r} here; leave it out for the best of this machine."
-        ) from None
+        raise InputError(f"There is no device {name!r} here; leave it out for the processor.") from None
     return device
 
 
@@ -322,7 +320,7 @@ def _pickled(folder: Path) -> str | None:
     return None
 
 
-def _said(name: str, place: str) -> str:
+def said(name: str, place: str) -> str:
     """The painter's name for reports, which don't tell where a user's folders are."""
     family = name.partition(":")[0]
     return f"{family}:{Path(place).resolve().name}" if Path(place).is_dir() else name

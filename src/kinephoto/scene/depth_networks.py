@@ -25,7 +25,10 @@ SHORT_SIDE_PX = 392
 """What a network sees; a multiple of 14 and near enough to one of 32."""
 
 # These give depth in metres; DepthAnything's configuration says which kind it is, all others give disparity.
-GIVES_DEPTH = {"zoedepth", "glpn", "depth_pro", "prompt_depth_anything"}
+GIVES_DEPTH = {"zoedepth", "glpn", "prompt_depth_anything"}
+
+# Gives inverse depth whose zero is infinitely far, though transformers calls it depth, of a square of one size.
+DEPTH_PRO = "depth_pro"
 
 
 def best_cached() -> str | None:
@@ -91,17 +94,20 @@ class TransformersDepth:
             found = found[0]
         if not bool(torch.isfinite(found).all()):
             raise InputError(f"The depth network {self.name} gave values that are not finite for this photo.")
-        metric = self._gives_depth()
         found = self._unsquared(found, tuple(rgb.shape[-2:]))
-        return Disparity(1 / found.clamp_min(1e-3) if metric else found, metric, self.name)
+        if self._gives_depth():
+            return Disparity(1 / found.clamp_min(1e-3), True, self.name)
+        return Disparity(found, self._model.config.model_type == DEPTH_PRO, self.name)
 
     def _sides(self, hw: tuple[int, ...]) -> tuple[int, int]:
-        if (
-            self._model.config.model_type == "dpt"
-            and getattr(self._model.config, "backbone_config", None) is None
-        ):
+        config = self._model.config
+        if config.model_type == "dpt" and getattr(config, "backbone_config", None) is None:
             # Without a backbone of its own kind this network only counts in squares.
-            return self._model.config.image_size, self._model.config.image_size
+            return config.image_size, config.image_size
+        if config.model_type == DEPTH_PRO:
+            # At its smallest scale the square is one patch.
+            side = round(self._multiple / min(config.scaled_images_ratios))
+            return side, side
         scale = self._short_side_px / min(hw)
         height, width = (max(1, round(side * scale / self._multiple)) * self._multiple for side in hw)
         return height, width

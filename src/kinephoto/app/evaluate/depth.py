@@ -31,7 +31,7 @@ class DepthSettings(BaseModel):
         "Data",
     )
     split: Literal["test", "train", "held-out"] = setting(
-        "test", "Photos of a folder with manifest.csv to measure on.", "Data"
+        "test", "Photos to measure on; test is all of a folder without manifest.csv.", "Data"
     )
     most_photos: int | None = setting(
         None, "Use so many photos, evenly spread over the folder.", "Data", ge=1, le=1_000_000
@@ -65,17 +65,18 @@ def depth(
     from kinephoto.measure.depth_report import results, summary, tables
     from kinephoto.measure.depth_run import Finished, evaluate_depth
     from kinephoto.measure.methods.depth_sources import methods_named
-    from kinephoto.measure.photos import PhotoFiles, photo_names, spread
+    from kinephoto.measure.photos import PhotoFiles, photo_names, split_note, spread
     from kinephoto.measure.report import write_results
     from kinephoto.measure.scenes import scene_folders
     from kinephoto.scene.edges import sharpen
 
     if settings.photos is None and settings.scenes is None:
         raise InputError("There is nothing to measure on; name --photos DIR or --scenes DIR.")
-    photos, scenes = [], []
+    photos, scenes, note = [], [], ""
     if settings.photos is not None:
         names = spread(photo_names(settings.photos, settings.split), settings.most_photos)
         photos = [PhotoFiles(settings.photos, name) for name in names]
+        note = split_note(settings.photos, settings.split)
     if settings.scenes is not None:
         scenes = scene_folders(settings.scenes)
     methods = methods_named(
@@ -85,6 +86,8 @@ def depth(
         short_side_px=settings.short_side_px,
     )
     make_folder(settings.out)
+    if note:
+        say(f"Note: {note}", quiet)
     finished: list[Finished] = []
     skipped: list[Skipped] = []
     run = evaluate_depth({each.name: each.disparity_of for each in methods}, photos, scenes, sharpen)

@@ -24,7 +24,7 @@ class InpaintingSettings(BaseModel):
         ..., "Folder of pictures; with manifest.csv its splits count, disparity/ holds depth labels.", "Data"
     )
     split: Literal["test", "train", "held-out"] = setting(
-        "test", "Photos of a folder with manifest.csv to measure on.", "Data"
+        "test", "Photos to measure on; test is all of a folder without manifest.csv.", "Data"
     )
     most_photos: int | None = setting(
         None, "Use so many photos, evenly spread over the folder.", "Data", ge=1, le=1_000_000
@@ -58,7 +58,7 @@ def inpainting(
     """Paint holes whose truth is known, by every method, and print how close each comes (docs/protocol.md)."""
     from kinephoto.measure.inpainting import Finished, evaluate_inpainting
     from kinephoto.measure.inpainting_report import results, sheet, summary, tables
-    from kinephoto.measure.photos import photo_names, spread
+    from kinephoto.measure.photos import photo_names, split_note, spread
     from kinephoto.measure.report import write_results
     from kinephoto.measure.stlpips import StLpips
     from kinephoto.studio.pictures import write_picture
@@ -72,6 +72,7 @@ def inpainting(
         "vgg": StLpips("vgg", settings.device),
     }
     make_folder(settings.out, "sheets" if settings.sheets else "")
+    notes = list(filter(None, [split_note(settings.photos, settings.split), *notes]))
     for note in notes:
         say(f"Note: {note}", quiet)
     finished: list[Any] = []

@@ -27,7 +27,7 @@ class OutpaintingSettings(BaseModel):
         "Data",
     )
     split: Literal["test", "train", "held-out"] = setting(
-        "test", "Photos of a folder with manifest.csv to measure on.", "Data"
+        "test", "Photos to measure on; test is all of a folder without manifest.csv.", "Data"
     )
     most_photos: int | None = setting(
         None, "Use so many photos, evenly spread over the folder.", "Data", ge=1, le=1_000_000
@@ -76,6 +76,7 @@ def outpainting(
     from kinephoto.measure.outpainting_judges import load_judges, look_beforehand, taught
     from kinephoto.measure.outpainting_photos import read_collection
     from kinephoto.measure.outpainting_report import results, sheet, tables
+    from kinephoto.measure.photos import split_note
     from kinephoto.measure.report import write_results
     from kinephoto.studio.pictures import write_picture
 
@@ -99,6 +100,7 @@ def outpainting(
         beforehand = look_beforehand(collection, judges, settings.size)
         seen = list(shown(progress, "Looking at photos", beforehand, len(collection.captions)))
         judges, notes = taught(judges, [each for each in seen if not isinstance(each, Skipped)])
+        notes = [*filter(None, [split_note(collection.folder, settings.split)]), *notes]
         run = evaluate_outpainting(collection, methods, judges, size_px=settings.size, seed=settings.seed)
         found = list(shown(progress, "Painting and measuring", run, len(collection.cases)))
     scenes = [each for each in found if not isinstance(each, Skipped)]
