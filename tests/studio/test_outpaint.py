@@ -284,6 +284,8 @@ def test_files_that_hold_no_object_are_refused(photo, tmp_path):
         read_mask(small, HW)
     with pytest.raises(InputError, match="goes with no --mask"):
         list(candidates(plain, OutpaintSettings(extend="left=3", mask=small)))
+    with pytest.raises(InputError, match="it goes with no --place and no --scale and no --size"):
+        list(candidates(plain, OutpaintSettings(extend="left=3", size="64", scale=2, place="left")))
     with pytest.raises(InputError, match="WIDTHxHEIGHT"):
         scene_hw("12xx3")
 

@@ -29,6 +29,9 @@ Work = Callable[[Cells], dict[str, Any]]
 WORKER_BYTES = 1_000_000_000
 """What one worker needs for photos of ordinary size; benchmarks/batch.py measures it."""
 
+MOST_WORKERS = 61
+"""Windows has no room for more in one pool."""
+
 _ROWS_PER_WORKER = 2
 _DIED = (
     "The process that worked at this photo was ended by the system, twice, most likely for want of memory; a smaller "
@@ -45,13 +48,15 @@ def usual_workers(device: str | None = None) -> int:
 
 def usable_memory_bytes() -> int:
     """What this process and its children may still take: of the machine, or of the container around it."""
-    found = [64 * WORKER_BYTES]
+    found = [MOST_WORKERS * WORKER_BYTES]
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         found += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
     except OSError:  # not Linux
         if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
             found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
+        else:  # Windows says neither; a small machine's memory is a safe guess
+            found.append(4 * WORKER_BYTES)
     try:
         limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
         used = int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="ascii"))

@@ -181,7 +181,15 @@ def check_outpaint(settings: OutpaintSettings) -> None:
     checked_prompt(settings.prompt)
     if settings.extend is not None:
         check_margins(settings.extend)
+        idle = [name for name in (*ObjectSettings.model_fields, "size") if _is_set(settings, name)]
+        if idle:
+            flags = " and no ".join(f"--{name}" for name in idle)
+            raise InputError(f"--extend continues a whole photo as it is; it goes with no {flags}.")
     checked_hw(scene_hw(settings.size) or DEFAULT_HW)
+
+
+def _is_set(settings: BaseModel, name: str) -> bool:
+    return bool(getattr(settings, name) != type(settings).model_fields[name].default)
 
 
 def candidates(
@@ -200,8 +208,6 @@ def candidates(
     check_outpaint(settings)
     machine: dict[str, Any] = {"device": settings.device, "offline": settings.offline}
     if settings.extend is not None:
-        if any(part is not None for part in (settings.mask, settings.select, settings.box)):
-            raise InputError("--extend continues a whole photo; it goes with no --mask, --select or --box.")
         photo = read_photo(source, max_megapixels=settings.max_megapixels, embedded_depth=False)
         margins = parsed_margins(settings.extend, photo.camera.hw)
     else:
