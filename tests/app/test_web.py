@@ -7,13 +7,16 @@ import contextlib
 import json
 import os
 import shlex
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import numpy as np
@@ -26,6 +29,7 @@ from kinephoto.app.web.guard import Guard
 from kinephoto.app.web.jobs import Cancelled, Line
 from kinephoto.app.web.limits import AppSettings, check_door, check_film
 from kinephoto.app.web.results import Results
+from kinephoto.app.web.work import Studio
 from kinephoto.errors import InputError
 from kinephoto.scene.values import Disparity
 from kinephoto.studio.pace import Pace
@@ -115,6 +119,23 @@ def test_cancelling_a_film_lets_the_same_pages_quick_looks_go_on() -> None:
     assert quick.result() == "done"
 
 
+def test_cancelling_in_one_part_of_a_page_lets_its_other_parts_go_on() -> None:
+    line, film, scene = Line(5), Steps(), Steps()
+    running = line.submit(film, owner="me", part="film")
+    waiting = line.submit(scene, owner="me", part="scene")
+    assert film.begun.wait(5)
+    line.cancel_long("me", "scene")
+    with pytest.raises(Cancelled):
+        waiting.result()
+    film.go.release(3)
+    assert running.result() == "done"
+    left = [line.submit(Steps(), owner="me", part=part) for part in ("film", "scene")]
+    line.cancel_all("me")  # the page was closed
+    for job in left:
+        with pytest.raises(Cancelled):
+            job.result()
+
+
 def test_who_cancels_is_answered_before_the_work_has_noticed() -> None:
     line, deaf, heard = Line(5), threading.Event(), threading.Event()
 
@@ -201,17 +222,23 @@ def test_only_files_of_the_folder_are_its_own(tmp_path: Path) -> None:
 
 def test_old_things_are_removed_and_those_that_belong_to_the_page_stay(tmp_path: Path) -> None:
     results = Results(tmp_path / "results", 60)
-    example = results.new() / "example.jpg"
-    example.write_bytes(b"x")
-    results.keep_what_is_here()
+    handed_out_again, of_a_run_before = results.new() / "example.jpg", results.new() / "before.mp4"
+    for file in (handed_out_again, of_a_run_before):
+        file.write_bytes(b"x")
+        os.utime(file, (1, 1))
+    with results.keeping_what_comes():
+        example = results.new() / "example.jpg"
+        example.write_bytes(b"x")
+        os.utime(handed_out_again)
     old, young = results.new() / "old.mp4", results.new() / "young.mp4"
     for file in (old, young):
         file.write_bytes(b"x")
-    for file in (example, old):
+    for file in (example, handed_out_again, old):
         os.utime(file, (1, 1))
     os.utime(old.parent, (1, 1))
-    assert results.sweep() == 1
-    assert example.exists() and young.exists() and not old.exists()
+    assert results.sweep() == 2
+    assert example.exists() and handed_out_again.exists() and young.exists()
+    assert not old.exists() and not of_a_run_before.exists()
 
 
 def test_another_host_needs_a_password_or_the_word_insecure() -> None:
@@ -254,10 +281,18 @@ def test_what_a_visitor_may_ask_for_is_let_through() -> None:
     check_film(AnimateSettings(path="orbit", seconds=20, size=1080, prompt="ä beach\nat dusk"), AppSettings())
 
 
-def answer_of(guard: Guard, body: object, host: str = "127.0.0.1:7860") -> tuple[int, dict, bytes]:
+def answer_of(
+    guard: Guard,
+    body: object,
+    host: str = "127.0.0.1:7860",
+    kinds: tuple[str, ...] = ("application/json",),
+    origin: str | None = None,
+) -> tuple[int, dict, bytes]:
     sent: list[dict] = []
     raw = json.dumps(body).encode()
-    headers = [(b"host", host.encode()), (b"content-type", b"application/json")]
+    headers = [(b"host", host.encode()), *((b"content-type", kind.encode()) for kind in kinds)]
+    if origin is not None:
+        headers.append((b"Origin", origin.encode()))
 
     async def receive() -> dict:
         return {"type": "http.request", "body": raw, "more_body": False}
@@ -308,6 +343,55 @@ def test_a_server_for_this_machine_answers_only_to_its_own_names(tmp_path: Path)
     for host in ("evil.example:7860", "127.0.0.1.evil.example", ""):
         assert answer_of(guard, {}, host)[0] == 403
     assert answer_of(Guard(echo, tmp_path, loopback=False), {}, "films.example")[0] == 200
+
+
+def test_no_other_name_for_json_goes_round_the_guard(tmp_path: Path) -> None:
+    guard, stranger = Guard(echo, tmp_path, loopback=True), {"path": "/etc/hostname", "meta": {}}
+    form = "multipart/form-data; boundary=x"
+    for kinds in (
+        ("Application/JSON",),
+        (" application/json",),
+        ("application/vnd.x+json; charset=utf-8",),
+        ("text/plain",),
+        ("multipart/form-data+json",),
+        ("application/json", form),
+        (form, "application/json"),
+        (),
+    ):
+        assert answer_of(guard, stranger, kinds=kinds)[0] == 400, kinds
+        assert answer_of(guard, "x" * (1 << 20), kinds=kinds)[0] == 413, kinds
+    assert answer_of(guard, "x" * (1 << 20), kinds=("Multipart/Form-Data; boundary=x",))[0] == 200
+
+
+def test_a_server_for_this_machine_answers_no_other_sites_page(tmp_path: Path) -> None:
+    guard, form = Guard(echo, tmp_path, loopback=True, names=("127.0.0.2",)), ("multipart/form-data",)
+    for origin in (
+        None,
+        "http://localhost:7860",
+        "http://127.0.0.1",
+        "http://[::1]:7860",
+        "http://127.0.0.2:1",
+    ):
+        assert answer_of(guard, {}, kinds=form, origin=origin)[0] == 200, origin
+    for origin in (
+        "http://evil.example",
+        "https://localhost.evil.example:7860",
+        "null",
+        "",
+        "http://[",
+        "file://",
+    ):
+        status, _, body = answer_of(guard, {}, kinds=form, origin=origin)
+        assert status == 403 and "its own page" in json.loads(body)["error"], origin
+    served = Guard(echo, tmp_path, loopback=False)
+    assert answer_of(served, {}, "films.example", origin="https://films.example")[0] == 200
+
+
+def test_a_server_for_this_machine_answers_to_the_address_it_listens_on(tmp_path: Path) -> None:
+    assert answer_of(Guard(echo, tmp_path, loopback=True), {}, "127.0.0.2:7860")[0] == 403
+    assert (
+        answer_of(Guard(echo, tmp_path, loopback=True, names=("127.0.0.2",)), {}, "127.0.0.2:7860")[0] == 200
+    )
 
 
 # What the page draws and tells
@@ -406,6 +490,197 @@ def test_the_preview_is_small_short_and_begins_as_the_photo(example_photo: Path)
     # Rests of 2 s in 6 s are a third of the 3 s shown: twelve frames in which nothing moves.
     assert all(torch.equal(frame.rgb, first.rgb) for frame in others[:11])
     assert (others[17].rgb - first.rgb).abs().max() > 0.1
+
+
+# What the page and the interface ask the studio for
+
+
+@pytest.fixture
+def studio(tmp_path: Path) -> Studio:
+    """One that makes what it is asked for in this process."""
+    return Studio(AppSettings(offline=True), Results(tmp_path / "results", 3600), Line(5))
+
+
+@pytest.fixture
+def uploaded(studio: Studio, example_photo: Path) -> str:
+    """A photo of 96×80 px among the studio's files."""
+    place = studio.results.new() / "beach.jpg"
+    with Image.open(example_photo) as picture:
+        picture.resize((96, 80)).save(place, quality=95)
+    return str(place)
+
+
+def no_tell(_stage: str, _share: float) -> None:
+    """Nobody listens."""
+
+
+@pytest.fixture
+def painted_scene(studio: Studio, uploaded: str, monkeypatch) -> Any:
+    """A scene around a part of the photo, by the quickest of all painters."""
+    from kinephoto import painter
+    from kinephoto.app.web.scenes import Marks, candidates
+
+    quickest = painter.get_painter("opencv:telea")
+    monkeypatch.setattr(painter, "get_painter", lambda *_, **__: quickest)
+    where = np.zeros((80, 96), bool)
+    where[20:60, 30:70] = True
+    (scene,) = candidates(studio, uploaded, Marks(where), "a beach", 1, "left", 7, no_tell)
+    monkeypatch.undo()
+    return scene
+
+
+SMALL_FILM = {"seconds": 0.5, "fps": 8, "size": 64, "depth": "builtin", "painter": "opencv:telea"}
+
+
+def invented_of(film: Path) -> float:
+    from kinephoto.studio.provenance import read_provenance
+
+    told = read_provenance(film).provenance
+    assert told is not None and told.invented_share is not None
+    return told.invented_share
+
+
+def test_the_film_of_a_painted_scene_says_that_the_scene_is_invented_and_how_to_make_it_again(
+    studio: Studio, painted_scene: Any, tmp_path: Path
+) -> None:
+    from kinephoto.studio.out_animate import produce_out_animation
+    from kinephoto.studio.outpaint_settings import OutAnimateSettings
+    from kinephoto.studio.outputs import Outputs
+
+    made = studio.film_scene(painted_scene, studio.settings(SMALL_FILM), no_tell)
+    # 40 × 40 px of 512 × 512 are the photo's, 0.6 %.
+    assert invented_of(made.files[0]) > 0.98 and "at most 9" in made.says
+    assert made.command.startswith("kinephoto out-animate beach_object.png -o beach_scene_7.mp4 ")
+    for words in ("--prompt 'a beach'", "--place left", "--seed 7"):
+        assert words in made.command
+    settings = OutAnimateSettings(**read_settings(OutAnimateSettings, made.files[1]))
+    produce_out_animation(painted_scene.cutout, Outputs(tmp_path / "again.mp4"), settings)
+    assert (tmp_path / "again.mp4").read_bytes() == made.files[0].read_bytes()
+
+
+def test_a_painted_scene_that_comes_back_as_a_photo_is_known_as_invented(
+    studio: Studio, painted_scene: Any, uploaded: str
+) -> None:
+    again = studio.results.new() / "mine.png"
+    again.write_bytes(painted_scene.file.read_bytes())
+    film = studio.film(str(again), studio.settings(SMALL_FILM), None, no_tell).files[0]
+    assert invented_of(film) > 0.98
+    assert invented_of(studio.film(uploaded, studio.settings(SMALL_FILM), None, no_tell).files[0]) < 0.5
+
+
+def test_a_scene_is_made_with_the_settings_that_are_given_or_says_which_it_does_not_take(
+    studio: Studio, uploaded: str, monkeypatch
+) -> None:
+    asked: list[Mapping[str, Any]] = []
+
+    def stop(*_: object, **given: Any) -> None:
+        asked.append(given)
+        raise InputError("seen")
+
+    monkeypatch.setattr("kinephoto.studio.build.build_world", stop)
+    monkeypatch.setattr("kinephoto.studio.produce.get_painter", lambda *_, **given: given)
+    for extend, px in (("auto", "auto"), ("left=25%,top=8", {"left": 24, "top": 8}), (None, None)):
+        with pytest.raises(InputError, match="seen"):
+            studio.scene(uploaded, {"extend": extend, "steps": 3, "guidance": 2.0}, None, no_tell)
+        assert asked[-1]["extend"] == px
+        assert (asked[-1]["painter"]["steps"], asked[-1]["painter"]["guidance"]) == (3, 2.0)
+    refused = {"mode": "autoregressive", "stereo": "sbs", "seconds": 2}
+    with pytest.raises(InputError, match="A scene takes no mode, stereo; that is for films"):
+        studio.scene(uploaded, refused, None, no_tell)
+    with pytest.raises(InputError, match="--extend has 'left=900%'"):
+        studio.scene(uploaded, {"extend": "left=900%"}, None, no_tell)
+
+
+@pytest.fixture
+def blocks(studio: Studio) -> Any:
+    """The page as it is built, before it is served."""
+
+    async def built() -> Any:  # without a running loop Gradio makes some of its own, and never closes them
+        pytest.importorskip("gradio")
+        from kinephoto.app.web.page import page
+
+        return page(studio)
+
+    return asyncio.run(built())
+
+
+def function_of(blocks: Any, name: str) -> Any:
+    return next(function for function in blocks.fns.values() if function.api_name == name)
+
+
+def clicked(blocks: Any, button: str) -> Any:
+    return next(
+        function
+        for function in blocks.fns.values()
+        for place, event in function.targets
+        if event == "click" and getattr(blocks.blocks[place], "elem_id", None) == button
+    )
+
+
+VISITOR = SimpleNamespace(session_hash="me")
+
+
+def test_the_interfaces_preview_uses_the_depth_that_its_settings_name(
+    blocks: Any, studio: Studio, monkeypatch
+) -> None:
+    import gradio as gr
+
+    looked: list[tuple] = []
+
+    def look(*asked: object) -> None:
+        looked.append(asked)
+        raise InputError("seen")
+
+    monkeypatch.setattr(studio, "look", look)
+    with pytest.raises(gr.Error, match="seen"):
+        function_of(blocks, "preview").fn(
+            VISITOR, "beach.jpg", {"depth": "builtin"}, None, lambda *_, **__: None
+        )
+    assert looked == [("beach.jpg", "builtin", None)]
+
+
+def test_each_cancel_button_cancels_what_the_button_beside_it_started(
+    blocks: Any, studio: Studio, painted_scene: Any, uploaded: str, monkeypatch
+) -> None:
+    started: list[str] = []
+    cancelled: list[str] = []
+
+    def submit(_work: object, *, owner: str, part: str) -> None:
+        assert owner == "me"
+        started.append(part)
+        raise InputError("seen")
+
+    monkeypatch.setattr(studio.line, "submit", submit)
+    monkeypatch.setattr(studio.line, "cancel_long", lambda _owner, part: cancelled.append(part))
+    monkeypatch.setattr("kinephoto.app.web.out_animate_tab.drawn_marks", lambda *_: None)
+    for start, stop, given in (
+        ("make", "cancel", (uploaded, None)),
+        ("paint", "cancel-scenes", (uploaded, "Brush", None, "", 1, "centre", 0)),
+        ("make-out", "cancel-out", (painted_scene,)),
+        ("make-scene", "cancel-scene", (uploaded, None)),
+    ):
+        function = clicked(blocks, start)
+        settings = [component.value for component in function.inputs[len(given) :]]
+        list(function.fn(VISITOR, *given, *settings))
+        clicked(blocks, stop).fn(VISITOR)
+    assert started == cancelled and len(set(started)) == 4, (started, cancelled)
+
+
+def test_why_a_depth_was_not_changed_still_stands_there_after_the_look_that_follows(
+    blocks: Any, studio: Studio, uploaded: str
+) -> None:
+    paint = function_of(blocks, "painted")
+    studio.look(uploaded)
+    why, chosen = paint.fn(uploaded, None, {"layers": []})
+    assert "Nothing is drawn yet" in why and chosen is None
+    gone, place = function_of(blocks, "own_depth").fn("/etc/hostname")
+    assert "was not uploaded here" in gone and place is None
+    look = function_of(blocks, "look")
+    for said in (why, gone, ""):
+        last: dict = list(look.fn(VISITOR, uploaded, None, said))[-1]
+        shown = {getattr(component, "elem_id", None): value for component, value in last.items()}
+        assert shown["depth-status"] == said
+    assert paint.outputs[0] is look.inputs[2] is function_of(blocks, "own_depth").outputs[0]
 
 
 # Settings files
@@ -634,6 +909,14 @@ def test_no_path_of_a_request_opens_a_file_of_the_servers(server: tuple[str, Pat
         assert answer.status_code == 400
 
 
+def test_another_sites_page_can_not_upload(server: tuple[str, Path]) -> None:
+    url, _ = server
+    for origin, status in (("http://evil.example", 403), ("null", 403), (url, 200)):
+        upload = {"files": ("beach.jpg", b"x")}
+        answer = httpx.post(f"{url}/gradio_api/upload", files=upload, headers={"Origin": origin}, timeout=60)
+        assert answer.status_code == status, origin
+
+
 def test_an_upload_that_is_too_large_is_refused(server: tuple[str, Path]) -> None:
     url, _ = server
     answer = httpx.post(
@@ -665,6 +948,7 @@ def test_what_keeps_the_server_from_starting_is_one_sentence(server: tuple[str, 
     port = server[0].rsplit(":", 1)[1]
     for words, says in (
         (("--port", port), f"Port {port} of 127.0.0.1 can't be used"),
+        (("--port", port, "--host", "127.0.0.2"), f"Port {port} of 127.0.0.1 can't be used"),
         (("--host", "0.0.0.0"), "--auth USER:PASSWORD, or --insecure"),
         (("--port", "0"), "--port is 0; it must be from 1 to 65535"),
         (("--host", "no.such.host.invalid", "--insecure"), "There is no address no.such.host.invalid here"),
@@ -717,6 +1001,46 @@ def test_with_auth_nothing_is_given_away_before_the_login(monkeypatch, tmp_path:
         assert "pass:word" not in log.read_text()
     finally:
         process.terminate()
+        process.wait(20)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.2", "::1"])
+def test_any_address_of_this_machine_serves_and_sigterm_leaves_no_folder(host: str, tmp_path: Path) -> None:
+    pytest.importorskip("gradio")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as trial:
+        try:
+            trial.bind((host, 0))
+        except OSError:
+            pytest.skip(f"this machine has no {host}")
+    port, log = free_port(), tmp_path / "log.txt"
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    words = ["app", "--host", host, "--port", str(port), "--offline"]
+    with log.open("w") as said:
+        process = subprocess.Popen(
+            [sys.executable, "-c", RUN, *words],
+            stderr=said,
+            stdout=said,
+            cwd=tmp_path,
+            env=os.environ | {"TMPDIR": str(temporary)},
+        )
+    try:
+        deadline = time.monotonic() + 120
+        while "kinephoto is at" not in log.read_text():
+            assert process.poll() is None and time.monotonic() < deadline, log.read_text()
+            time.sleep(0.2)
+        url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        assert url in log.read_text()
+        assert httpx.get(f"{url}/config", timeout=60).status_code == 200
+        assert httpx.get(f"{url}/config", headers={"Host": "evil.example"}, timeout=60).status_code == 403
+        assert len(list(temporary.glob("kinephoto-app-*"))) == 1
+        process.terminate()
+        assert process.wait(60) == 128 + signal.SIGTERM
+        assert not list(temporary.glob("kinephoto-app-*")), log.read_text()
+        assert "Traceback" not in log.read_text()
+    finally:
+        process.kill()
         process.wait(20)
 
 

@@ -161,6 +161,19 @@ def test_out_animating_keeps_what_was_drawn_on(visit, small_photo: Path) -> None
     page.click("#make-out")
     page.wait_for_selector("#out-film video")
     page.wait_for_function("document.querySelector('#out-film video').duration === 0.5")
+    assert page.input_value("#out-command textarea").startswith("kinephoto out-animate ")
+
+
+def test_why_a_depth_was_not_changed_stays_in_sight(visit, small_photo: Path) -> None:
+    page = visit()
+    drop(page, small_photo)
+    page.get_by_text("Change the depth").click()
+    page.get_by_role("button", name="Use what I painted").click()
+    page.wait_for_selector("#depth-status [role=alert]")
+    page.wait_for_timeout(5000)  # the look that follows is over
+    assert page.inner_text("#depth-status") == "Nothing is drawn yet; draw on the picture first."
+    page.get_by_role("button", name="Back to the estimated depth").click()
+    page.wait_for_selector("#depth-status [role=alert]", state="detached")
 
 
 def test_the_scene_is_looked_around_in_and_taken_along(visit, small_photo: Path) -> None:

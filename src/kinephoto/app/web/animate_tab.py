@@ -13,6 +13,7 @@ from kinephoto.app.web.work import Look, Studio
 from kinephoto.studio.settings import AnimateSettings
 
 PREVIEW_S, FILM_S = 2.0, 30.0
+PART = "film"
 FIRST = ("path", "amount", "seconds", "size", "prompt")
 MORE = ("loop", "ease", "hold", "focus", "fps", "quality", "painter", "depth_range", "seed", "stereo")
 PREVIEWED = ("path", "amount", "loop", "ease", "hold", "focus", "depth_range", "seconds")
@@ -98,7 +99,9 @@ def animate_tab(studio: Studio, panel: Panel) -> None:
             settings = studio.settings(values_of(names, values))
             look = studio.seen(path, depth_file=depth)
             job = studio.line.submit(
-                lambda tell: studio.film(path or "", settings, depth, tell), owner=request.session_hash or ""
+                lambda tell: studio.film(path or "", settings, depth, tell),
+                owner=request.session_hash or "",
+                part=PART,
             )
             return job, estimate_s(studio, look, settings)
 
@@ -113,7 +116,7 @@ def animate_tab(studio: Studio, panel: Panel) -> None:
 
     @with_request
     def stop(request: Any) -> None:
-        studio.line.cancel_long(request.session_hash or "")
+        studio.line.cancel_long(request.session_hash or "", PART)
 
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     inputs = [panel.photo, panel.depth_file, *chosen.values()]

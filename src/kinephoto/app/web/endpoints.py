@@ -48,7 +48,7 @@ def endpoints(studio: Studio) -> None:
 
         def work(tell: Any) -> Any:
             wanted = studio.settings(_object(settings, "settings"))
-            return studio.preview(studio.look(photo, depth_file=depth_map), wanted, tell)
+            return studio.preview(studio.look(photo, wanted.depth, depth_map), wanted, tell)
 
         return str(run(request, progress, work, quick=True))
 
@@ -100,7 +100,7 @@ def endpoints(studio: Studio) -> None:
             where = _marks(studio, photo, mask, marks)
             return candidates(studio, photo, where, prompt or "", int(count), place, int(seed), tell)
 
-        return [str(file) for file in run(request, progress, work)]
+        return [str(made.file) for made in run(request, progress, work)]
 
     def _checked_object(settings: dict | None) -> Mapping[str, Any]:
         try:

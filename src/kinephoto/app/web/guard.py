@@ -2,13 +2,14 @@
 
 The page may load nothing from elsewhere (a Content-Security-Policy that browsers enforce). A request may
 name only files that were uploaded here, never an address to fetch. A server that only this machine can
-reach answers only to its own names, so that another site's page can't have a visitor's browser talk to it.
+reach answers only to its own names and to its own pages, so that another site's page can't have a visitor's
+browser talk to it.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ HEADERS = (
     (b"referrer-policy", b"no-referrer"),
     (b"x-content-type-options", b"nosniff"),
 )
-OWN_NAMES = {"localhost", "127.0.0.1", "[::1]", "::1"}
+OWN_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
 
 _FILE_FIELDS = {"meta", "url", "orig_name"}
 """Beside "path" in a file's value; the settings have a "path", too, which is a word."""
@@ -41,21 +42,25 @@ class Guard:
         app: what comes after.
         folder: the only one whose files a request may name.
         loopback: only this machine can reach the server.
+        names: those that it has beside ``OWN_NAMES``, an IPv6 address in brackets.
     """
 
-    def __init__(self, app: Any, folder: Path, loopback: bool) -> None:
+    def __init__(self, app: Any, folder: Path, loopback: bool, names: Iterable[str] = ()) -> None:
         self._app, self._folder, self._loopback = app, folder.resolve(), loopback
+        self._names = OWN_NAMES | {name.lower() for name in names}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or pass it on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = {name.lower(): value for name, value in scope["headers"]}
-        if self._loopback and _host_of(headers.get(b"host", b"")) not in OWN_NAMES:
+        if self._loopback and not self._names.issuperset(_hosts(scope)):
             await _refuse(send, 403, "This server answers only to localhost and 127.0.0.1.")
             return
-        if scope["method"] == "POST" and headers.get(b"content-type", b"").startswith(b"application/json"):
+        if self._loopback and not self._names.issuperset(_origins(scope)):
+            await _refuse(send, 403, "This server answers only to its own page and to programs.")
+            return
+        if scope["method"] == "POST" and not _is_upload(scope):
             body = await _body(receive)
             if body is None:
                 await _refuse(send, 413, "The request is larger than 1 MB; upload files on their own.")
@@ -95,6 +100,32 @@ def _named_files(content: Any) -> Iterator[str]:
             stack += item.values()
         elif isinstance(item, list):
             stack += item
+
+
+def _values(scope: Scope, wanted: bytes) -> list[bytes]:
+    return [value for name, value in scope["headers"] if name.lower() == wanted]
+
+
+def _hosts(scope: Scope) -> Iterator[str]:
+    """The server's name as the request has it, "" without one."""
+    yield from map(_host_of, _values(scope, b"host") or [b""])
+
+
+def _origins(scope: Scope) -> Iterator[str]:
+    """The name of the site whose page asks, "" for a page that hides its own ("null"); programs name none."""
+    for origin in _values(scope, b"origin"):
+        yield _host_of(origin.partition(b"://")[2])
+
+
+def _is_upload(scope: Scope) -> bool:
+    """Whether the body is a form with files, in which no path means anything.
+
+    Whatever else it says it is may be read as JSON further on; of two types either may be believed there.
+    """
+    types = _values(scope, b"content-type")
+    return bool(types) and all(
+        each.split(b";")[0].strip().lower() == b"multipart/form-data" for each in types
+    )
 
 
 def _host_of(header: bytes) -> str:

@@ -53,11 +53,12 @@ class Job:
 
     Attributes:
         owner: whose page it is for.
+        part: of the page, whose Cancel button is meant for it.
         quick: it takes a few seconds at most.
     """
 
-    def __init__(self, line: Line, work: Callable[[Tell], Any], owner: str, quick: bool) -> None:
-        self.owner, self.quick = owner, quick
+    def __init__(self, line: Line, work: Callable[[Tell], Any], owner: str, part: str, quick: bool) -> None:
+        self.owner, self.part, self.quick = owner, part, quick
         self._line, self._work = line, work
         self._stage, self._share, self._begin_s = "", 0.0, 0.0
         self._seen_s = time.monotonic()
@@ -170,18 +171,21 @@ class Line:
         self._waiting: list[Job] = []
         self._on: Job | None = None
 
-    def submit(self, work: Callable[[Tell], Any], *, owner: str = "", quick: bool = False) -> Job:
+    def submit(
+        self, work: Callable[[Tell], Any], *, owner: str = "", part: str = "", quick: bool = False
+    ) -> Job:
         """A job that does the work when its turn has come.
 
         Args:
             work: called with a function to be told of stages; that raises `Cancelled` when it should stop.
             owner: for ``cancel_all`` and ``cancel_long``.
+            part: for ``cancel_long``.
             quick: it goes before what isn't, and a running film steps aside for it.
 
         Raises:
             InputError: too many wait already.
         """
-        job = Job(self, work, owner, quick)
+        job = Job(self, work, owner, part, quick)
         with self._changed:
             if len(self._waiting) >= self._most:
                 raise InputError(
@@ -197,10 +201,13 @@ class Line:
         for job in self._jobs_of(owner):
             job.cancel()
 
-    def cancel_long(self, owner: str) -> None:
-        """Cancel a page's films and scenes; its quick looks belong to other controls, and go on."""
+    def cancel_long(self, owner: str, part: str = "") -> None:
+        """Cancel the films and scenes of one part of a page.
+
+        Those of its other parts have buttons of their own, its quick looks belong to other controls; both go on.
+        """
         for job in self._jobs_of(owner):
-            if not job.quick:
+            if job.part == part and not job.quick:
                 job.cancel()
 
     def place_of(self, job: Job) -> tuple[int, bool]:

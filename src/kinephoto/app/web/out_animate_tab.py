@@ -10,12 +10,14 @@ from kinephoto.app.web.following import NOTHING, follow, note, outcome, problem
 from kinephoto.app.web.jobs import Job
 from kinephoto.app.web.photo_panel import Panel, with_request
 from kinephoto.app.web.scenes import HOW, candidates, drawn_marks, scene_photo
-from kinephoto.app.web.work import Studio
+from kinephoto.app.web.work import Painted, Studio
 
 SCENES_S = 15.0
 FILM_S = 30.0
 MOST_CANDIDATES = 6
 STROKE = "#ff00cc"
+PAINTING, FILMING = "scenes", "scene-film"
+"""Parts of the page, each with its Cancel button."""
 
 
 def out_animate_tab(studio: Studio, panel: Panel) -> None:
@@ -84,11 +86,19 @@ def out_animate_tab(studio: Studio, panel: Panel) -> None:
         elem_id="out-film",
     )
     files = gr.File(
-        label="Download: film, settings, depth, scene",
+        label="Download: film, settings, depth, scene, object",
         file_count="multiple",
         interactive=False,
         visible=False,
         elem_id="out-files",
+    )
+    command = gr.Textbox(
+        label="The same on the command line",
+        interactive=False,
+        visible=False,
+        buttons=["copy"],
+        lines=2,
+        elem_id="out-command",
     )
     names = list(chosen)
 
@@ -115,33 +125,36 @@ def out_animate_tab(studio: Studio, panel: Panel) -> None:
                     studio, path or "", marks, says, int(many), where, int(first or 0), tell
                 ),
                 owner=request.session_hash or "",
+                part=PAINTING,
             )
             return job, SCENES_S * int(many)
 
         found = yield from follow(submit, status, (paint, cancel))
         if found is not None:
-            named = [(str(file), f"seed {int(first or 0) + index}") for index, file in enumerate(found)]
+            named = [(str(scene.file), f"seed {scene.painting['seed']}") for scene in found]
             yield {
                 status: note("Pick the scene to film."),
                 gallery: gr.update(value=named, visible=True, selected_index=None),
-                scenes: [str(file) for file in found],
+                scenes: found,
                 filming: gr.update(visible=True),
                 picked: None,
             }
 
-    def pick(event: Any, found: list[str]) -> Any:
+    def pick(event: Any, found: list[Painted]) -> Painted:
         return found[event.index]
 
     @with_request
-    def film_scene(request: Any, path: str | None, *values: Any) -> Iterator[dict[Any, Any]]:
-        if path is None:
+    def film_scene(request: Any, scene: Painted | None, *values: Any) -> Iterator[dict[Any, Any]]:
+        if scene is None:
             yield {film_status: problem("No scene is picked yet; pick one above.")}
             return
 
         def submit() -> tuple[Job, float]:
             settings = studio.settings(values_of(names, values))
             job = studio.line.submit(
-                lambda tell: studio.film(path, settings, None, tell), owner=request.session_hash or ""
+                lambda tell: studio.film_scene(scene, settings, tell),
+                owner=request.session_hash or "",
+                part=FILMING,
             )
             return job, FILM_S
 
@@ -150,12 +163,19 @@ def out_animate_tab(studio: Studio, panel: Panel) -> None:
             yield {
                 film_status: note(made.says),
                 player: gr.update(value=str(made.files[0]), visible=True),
-                files: gr.update(value=[*(str(file) for file in made.files), path], visible=True),
+                files: gr.update(
+                    value=[str(file) for file in (*made.files, scene.file, scene.cutout)], visible=True
+                ),
+                command: gr.update(value=made.command, visible=True),
             }
 
     @with_request
     def stop(request: Any) -> None:
-        studio.line.cancel_long(request.session_hash or "")
+        studio.line.cancel_long(request.session_hash or "", PAINTING)
+
+    @with_request
+    def stop_film(request: Any) -> None:
+        studio.line.cancel_long(request.session_hash or "", FILMING)
 
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     for event in panel.looked:
@@ -177,8 +197,9 @@ def out_animate_tab(studio: Studio, panel: Panel) -> None:
     make.click(
         film_scene,
         [picked, *chosen.values()],
-        [film_status, make, cancel_film, player, files],
+        [film_status, make, cancel_film, player, files, command],
         concurrency_limit=None,
         **private,
     )
-    gr.on([cancel.click, cancel_film.click], stop, queue=False, **private)
+    cancel.click(stop, queue=False, **private)
+    cancel_film.click(stop_film, queue=False, **private)

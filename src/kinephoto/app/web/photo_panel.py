@@ -74,6 +74,8 @@ def photo_panel(studio: Studio) -> Panel:
     )
     status = gr.HTML(NOTHING, elem_id="photo-status", elem_classes="status")
     depth_file, ready = gr.State(None), gr.State(False)
+    # Why the last change of the depth was none: the look that follows it says so in the end.
+    refused = gr.State(NOTHING)
     shown = gr.Image(
         label="Depth: near is bright",
         interactive=False,
@@ -107,7 +109,7 @@ def photo_panel(studio: Studio) -> Panel:
     outputs = [status, depth_status, shown, change, editor, depth_file, ready]
 
     @with_request
-    def look(request: Any, path: str | None, chosen: str | None) -> Iterator[dict[Any, Any]]:
+    def look(request: Any, path: str | None, chosen: str | None, why: str) -> Iterator[dict[Any, Any]]:
         hidden: dict[Any, Any] = {
             shown: gr.update(value=None, visible=False),
             change: gr.update(visible=False),
@@ -133,7 +135,7 @@ def photo_panel(studio: Studio) -> Panel:
         coloured, _, grey = (str(file) for file in files)
         yield {
             status: NOTHING,
-            depth_status: NOTHING,
+            depth_status: why,
             shown: gr.update(value=coloured, visible=True),
             change: gr.update(visible=True),
             ready: True,
@@ -160,11 +162,12 @@ def photo_panel(studio: Studio) -> Panel:
         return said, place
 
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    look_at = {"fn": look, "inputs": [photo, depth_file], "outputs": outputs, **private}
-    fresh = photo.change(lambda: (None, None), None, [depth_file, upload], **private).then(**look_at)
-    by_file = upload.upload(own_depth, [upload], [depth_status, depth_file], **private).then(**look_at)
-    by_hand = apply.click(
-        painted, [photo, depth_file, editor], [depth_status, depth_file], **private
-    ).success(**look_at)
-    back = gr.on([reset.click, upload.clear], lambda: (None, None), None, [depth_file, upload], **private)
+    look_at = {"fn": look, "inputs": [photo, depth_file, refused], "outputs": outputs, **private}
+    afresh = {"fn": lambda: (None, None, NOTHING), "inputs": None, "outputs": [depth_file, upload, refused]}
+    fresh = photo.change(**afresh, **private).then(**look_at)
+    by_file = upload.upload(own_depth, [upload], [refused, depth_file], **private).then(**look_at)
+    by_hand = apply.click(painted, [photo, depth_file, editor], [refused, depth_file], **private).success(
+        **look_at
+    )
+    back = gr.on([reset.click, upload.clear], **afresh, **private)
     return Panel(photo, depth_file, ready, (fresh, by_file, by_hand, back.then(**look_at)))

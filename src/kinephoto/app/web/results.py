@@ -8,6 +8,8 @@ import shutil
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,9 +70,19 @@ class Results:
             raise InputError(f"{Path(path).name} was not uploaded here, or is gone by now; upload it again.")
         return place
 
-    def keep_what_is_here(self) -> None:
-        """Never remove what is in the folder now."""
-        self._kept |= {path for path in self.folder.rglob("*") if path.is_file()}
+    @contextmanager
+    def keeping_what_comes(self) -> Iterator[None]:
+        """Never remove what is put into the folder inside the block; what was there before gets old as usual.
+
+        A file that is there already and is touched counts as put: so Gradio does with the examples of a run before.
+        """
+        before = self._files()
+        yield
+        self._kept |= {path for path, touched in self._files().items() if before.get(path) != touched}
+
+    def _files(self) -> dict[Path, int]:
+        """All files, and when each was last touched, ns."""
+        return {path: path.lstat().st_mtime_ns for path in self.folder.rglob("*") if path.is_file()}
 
     def sweep(self) -> int:
         """Remove what is too old; the number of files removed."""

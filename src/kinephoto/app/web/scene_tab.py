@@ -14,6 +14,7 @@ from kinephoto.app.web.photo_panel import Panel, with_request
 from kinephoto.app.web.work import Studio
 
 SCENE_S = 20.0
+PART = "scene"
 LOOKING_AROUND = "circle"
 """A scene is painted for the places that this move passes; the page moves the camera among them."""
 
@@ -49,7 +50,9 @@ def scene_tab(studio: Studio, panel: Panel) -> None:
             wanted = values_of(names, values) | {"path": LOOKING_AROUND}
             studio.settings(wanted)
             job = studio.line.submit(
-                lambda tell: studio.scene(path or "", wanted, depth, tell), owner=request.session_hash or ""
+                lambda tell: studio.scene(path or "", wanted, depth, tell),
+                owner=request.session_hash or "",
+                part=PART,
             )
             return job, SCENE_S
 
@@ -63,7 +66,7 @@ def scene_tab(studio: Studio, panel: Panel) -> None:
 
     @with_request
     def stop(request: Any) -> None:
-        studio.line.cancel_long(request.session_hash or "")
+        studio.line.cancel_long(request.session_hash or "", PART)
 
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     make.click(

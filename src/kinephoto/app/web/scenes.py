@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kinephoto.app.web.jobs import Tell
 from kinephoto.app.web.limits import check_prompt
-from kinephoto.app.web.work import Studio
+from kinephoto.app.web.work import Painted, Studio
 from kinephoto.errors import InputError
 
 if TYPE_CHECKING:
@@ -78,13 +78,16 @@ def scene_photo(studio: Studio, path: str) -> Path | None:
 
 def candidates(
     studio: Studio, path: str, marks: Marks, prompt: str, count: int, place: str, seed: int, tell: Tell
-) -> list[Path]:
-    """Scenes around the object, each with its own seed, as pictures.
+) -> list[Painted]:
+    """Scenes around the object, each with its own seed.
+
+    They are painted around the object's picture as it is written, so that others can paint the same of it.
 
     Raises:
         InputError: what cannot be used.
     """
     from kinephoto.painter import get_painter
+    from kinephoto.studio.cutout import read_cutout
     from kinephoto.studio.out_animate import origin_of
     from kinephoto.studio.outpaint import outpaint
     from kinephoto.studio.pictures import write_picture
@@ -94,7 +97,9 @@ def candidates(
         raise InputError(f"The number of candidates is {count}; it must be from 1 to {MOST_SCENES}.")
     tell("cutting", 0.0)
     look = studio.look(path)
-    cutout, folder, files, share = marks.cut_out(look.photo), studio.results.new(), [], 0.0
+    folder, scenes, share, said = studio.results.new(), [], 0.0, prompt.strip() or None
+    cutout_file = _write_cutout(marks.cut_out(look.photo), folder / f"{look.name}_object.png")
+    cutout = read_cutout(cutout_file)
     painter = get_painter(
         device=studio.limits.device,
         offline=studio.limits.offline,
@@ -105,11 +110,28 @@ def candidates(
         tell("scenes", share)
         made = outpaint(
             cutout,
-            prompt=prompt.strip() or None,
+            prompt=said,
             place=place,
             seed=seed + index,
             painter=painter,
         )
         target = folder / f"{look.name}_scene_{seed + index}.png"
-        files.append(write_picture(made.photo.rgb, target, provenance=origin_of(made)))
-    return files
+        write_picture(made.photo.rgb, target, provenance=origin_of(made))
+        painting = {"prompt": said, "place": place, "seed": seed + index}
+        scenes.append(Painted(target, made.photo, cutout_file, painting))
+        studio.remember(scenes[-1])
+    return scenes
+
+
+def _write_cutout(cutout: Cutout, target: Path) -> Path:
+    """The object as a picture that is transparent elsewhere."""
+    import numpy as np
+    from PIL import Image
+
+    from kinephoto.studio.files import whole
+    from kinephoto.studio.pictures import save_png, to_uint8
+
+    layers = to_uint8(cutout.rgb), to_uint8(cutout.alpha)
+    with whole(target) as part:
+        save_png(Image.fromarray(np.dstack(layers)), part)
+    return target

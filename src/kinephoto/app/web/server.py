@@ -1,4 +1,4 @@
-"""The server: checks first, then listens until Ctrl-C."""
+"""The server: checks first, then listens until Ctrl-C or another request to end."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from kinephoto.app.web.jobs import Line
 from kinephoto.app.web.limits import AppSettings, check_door, is_loopback
 from kinephoto.app.web.results import Results
 from kinephoto.errors import InputError
+from kinephoto.interrupts import ending_cleanly
 
 MOST_THREADS = 64
+GRADIOS_HOST = "127.0.0.1"
+"""Gradio takes a port only where it is free here, too, whatever address it is to listen on."""
 
 
 def serve(settings: AppSettings, say: Any) -> None:
-    """Serve the app until Ctrl-C.
+    """Serve the app until Ctrl-C, SIGTERM or SIGHUP; then a temporary folder of results goes.
 
     Args:
         settings: checked ones.
@@ -26,17 +29,23 @@ def serve(settings: AppSettings, say: Any) -> None:
         InputError: Gradio isn't installed, the port is taken, or others could come in unasked.
     """
     door = check_door(settings)
-    _check_port(settings.host, settings.port)
-    with Results(settings.results, settings.keep_hours * 3600) as results:
+    for host in dict.fromkeys((settings.host, GRADIOS_HOST)):
+        _check_port(host, settings.port)
+    with ending_cleanly(), Results(settings.results, settings.keep_hours * 3600) as results:
         _prepare(results)
         blocks = _launch(settings, results, door)
         try:
-            name = f"[{settings.host}]" if ":" in settings.host else settings.host
+            name = _in_url(settings.host)
             say(f"kinephoto is at http://{name}:{settings.port} (Ctrl-C stops it); results: {results.folder}")
             while True:
                 time.sleep(3600)
         finally:
             blocks.close(verbose=False)
+
+
+def _in_url(host: str) -> str:
+    """The address as it stands in a URL: IPv6 in brackets."""
+    return f"[{host}]" if ":" in host else host
 
 
 def _prepare(results: Results) -> None:
@@ -64,13 +73,14 @@ def _launch(settings: AppSettings, results: Results, door: tuple[str, str] | Non
     from kinephoto.app.web.work import Studio
 
     studio = Studio(settings, results, Line(settings.max_queue))
-    blocks = page(studio)
-    results.keep_what_is_here()
+    with results.keeping_what_comes():
+        blocks = page(studio)
     results.sweep_for_ever()
     blocks.queue(max_size=None, default_concurrency_limit=None)
-    guard = Middleware(Guard, folder=results.folder, loopback=is_loopback(settings.host))
+    name = _in_url(settings.host)
+    guard = Middleware(Guard, folder=results.folder, loopback=is_loopback(settings.host), names=(name,))
     blocks.launch(
-        server_name=settings.host,
+        server_name=name,
         server_port=settings.port,
         auth=door,
         prevent_thread_lock=True,

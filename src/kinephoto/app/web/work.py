@@ -6,7 +6,7 @@ import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +18,20 @@ from kinephoto.studio.settings import AnimateSettings, MoveSettings, checked, co
 from kinephoto.wording import size_in_words
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from kinephoto.scene.values import Disparity, Photo
+    from kinephoto.studio.extension import Extend
     from kinephoto.studio.produce import Report
 
 LOOKS_KEPT = 8
 """Reduced photos with their depth that are remembered; about 20 MB each."""
+
+SCENES_KEPT = 200
+"""Painted scenes of which it is remembered what of them is invented; about 0.3 MB each."""
+
+NOT_OF_SCENES = ("mode", "stereo", "divergence", "convergence")
+"""Settings that say how a film is made of a scene, not how the scene is."""
 
 SCENE_SUFFIXES = (".html", ".glb", ".ply", ".splat.ply")
 DEPTH_FILE_SUFFIXES = (".png", ".npy", ".tif", ".tiff", ".jpg", ".jpeg", ".webp")
@@ -41,6 +50,23 @@ class Look:
     photo: Photo
     depth: Disparity
     name: str
+
+
+@dataclass(frozen=True, eq=False)
+class Painted:
+    """A scene around an object of a visitor's photo.
+
+    Attributes:
+        file: its picture.
+        photo: the same, not rounded to bytes; it knows that all but the object is invented.
+        cutout: the object's picture, of which the command line paints the same scene.
+        painting: the settings for that: prompt, place and seed.
+    """
+
+    file: Path
+    photo: Photo
+    cutout: Path
+    painting: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -66,6 +92,7 @@ class Studio:
     results: Results
     line: Line
     _looks: OrderedDict[tuple[str, ...], Look] = field(default_factory=OrderedDict)
+    _invented: OrderedDict[str, Tensor] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def settings(self, values: Mapping[str, Any]) -> AnimateSettings:
@@ -167,11 +194,45 @@ class Studio:
 
     def film(self, photo: str, settings: AnimateSettings, depth_file: str | None, tell: Tell) -> Made:
         """The film, the settings that make it again, and its depth."""
+        place, depth_place = self._photo(photo), self._depth(depth_file)
+        words = ("animate", place.name)
+        return self._film(self._read(place), stem_of(place), words, settings, depth_place, tell)
+
+    def film_scene(self, scene: Painted, settings: AnimateSettings, tell: Tell) -> Made:
+        """The film of a painted scene, the settings that paint and film it again, and its depth.
+
+        What comes into view is painted with the scene's prompt and seed, as the command line does.
+        """
+        from kinephoto.studio.outpaint_settings import OutAnimateSettings
+
+        file, cutout = self.results.own(scene.file), self.results.own(scene.cutout)
+        wanted = checked(OutAnimateSettings, settings.model_dump() | dict(scene.painting))
+        return self._film(scene.photo, stem_of(file), ("out-animate", cutout.name), wanted, None, tell)
+
+    def remember(self, scene: Painted) -> None:
+        """Know the scene again when its picture is given to be filmed as a photo."""
+        if scene.photo.invented is None:
+            return
+        digest = _digest(scene.file)
+        with self._lock:
+            self._invented[digest] = scene.photo.invented
+            while len(self._invented) > SCENES_KEPT:
+                self._invented.popitem(last=False)
+
+    def _film(
+        self,
+        photo: Photo,
+        name: str,
+        words: tuple[str, ...],
+        settings: AnimateSettings,
+        depth_place: Path | None,
+        tell: Tell,
+    ) -> Made:
+        """The film, its settings and its depth, under that name; ``words`` begin the command line."""
         from kinephoto.studio import produce
         from kinephoto.studio.outputs import Outputs
 
-        place, depth_place = self._photo(photo), self._depth(depth_file)
-        name, folder = stem_of(place), self.results.new()
+        folder = self.results.new()
         target, _ = produce.target_of(str(folder / f"{name}.mp4"), settings)
         depth_target = folder / f"{name}_depth{depth_place.suffix.lower() if depth_place else '.png'}"
         told, used = settings, self._with_machine(settings)
@@ -180,33 +241,48 @@ class Studio:
             told = told.model_copy(update={"depth": depth_target.name})
             used = used.model_copy(update={"depth": str(depth_target)})
         outputs = Outputs(target, None if depth_place else depth_target, layout=settings.stereo)
-        report = produce.animate(self._read(place), outputs, used, tell)
+        report = produce.animate(photo, outputs, used, tell)
         settings_file = self._write_settings(folder / f"{name}_settings.json", told)
-        command = command_of(told, "kinephoto", "animate", place.name, "-o", Path(target).name)
+        command = command_of(told, "kinephoto", *words, "-o", Path(target).name)
         videos = [Path(video) for video in outputs.videos]
         return Made((*videos, settings_file, depth_target), command, _in_words(report))
 
     def scene(self, photo: str, values: Mapping[str, Any], depth_file: str | None, tell: Tell) -> Made:
-        """The scene as a page to look around in and as files for other programs."""
+        """The scene as a page to look around in and as files for other programs.
+
+        Raises:
+            InputError: what cannot be used, or a setting that only films have; their length, frame rate,
+                quality and codec are left aside.
+        """
         from kinephoto.studio.build import build_world
         from kinephoto.studio.export import save_scene
-        from kinephoto.studio.outputs import move_of
+        from kinephoto.studio.extension import parsed_margins
+        from kinephoto.studio.outputs import frame_hw, move_of
+        from kinephoto.studio.produce import painter_of
+        from kinephoto.studio.stages import Stages
 
         settings = self._with_machine(self.settings(values))
+        _check_scene(settings)
         place, depth_place = self._photo(photo), self._depth(depth_file)
+        picture, stages = self._read(place), Stages(tell)
+        extend: Extend | None = None
+        if settings.extend is not None:
+            hw = frame_hw(picture.camera.hw, settings)
+            extend = "auto" if settings.extend == "auto" else parsed_margins(settings.extend, hw)
         world = build_world(
-            self._read(place),
+            picture,
             move_of(settings),
             size=settings.size,
             depth=depth_place or settings.depth,
             depth_floor=settings.depth_range,
-            painter=settings.painter,
+            painter=painter_of(settings, stages.again),
             prompt=settings.prompt,
             seed=settings.seed,
             device=settings.device,
             offline=settings.offline,
             threads=settings.threads,
-            progress=tell,
+            extend=extend,
+            stages=stages,
         )
         folder, files = self.results.new(), []
         for number, suffix in enumerate(SCENE_SUFFIXES):
@@ -235,7 +311,11 @@ class Studio:
 
         limit = MoveSettings(max_megapixels=self.limits.max_megapixels)
         with place.open("rb") as file:  # messages name a file that is open without its folder
-            return read(file, limit)
+            photo = read(file, limit)
+        digest = _digest(place)
+        with self._lock:
+            invented = self._invented.get(digest)
+        return photo if invented is None else replace(photo, invented=invented)
 
     def _with_machine(self, settings: AnimateSettings) -> AnimateSettings:
         limits = self.limits
@@ -248,6 +328,17 @@ class Studio:
         with whole(target) as part:
             part.write_text(settings.model_dump_json(indent=2) + "\n", encoding="utf-8")
         return target
+
+
+def _check_scene(settings: AnimateSettings) -> None:
+    """Refuse what would change nothing about a scene, though it looks as if it did.
+
+    Raises:
+        InputError: names them.
+    """
+    others = [name for name in NOT_OF_SCENES if getattr(settings, name) != getattr(AnimateSettings(), name)]
+    if others:
+        raise InputError(f"A scene takes no {', '.join(others)}; that is for films, so leave it out.")
 
 
 def sentence_of(error: BaseException) -> str:
