@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 SWEEP_S = 600.0
+LAST_TRIES = 30
+"""Each a tenth of a second apart, to empty a temporary folder at the end."""
 _UNFIT = re.compile(r"[^\w.-]+")
 
 
@@ -50,8 +52,14 @@ class Results:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._temporary:
+        if not self._temporary:
+            return
+        # A thread that still works may put something into the folder while it is emptied.
+        for _try in range(LAST_TRIES):
             shutil.rmtree(self.folder, ignore_errors=True)
+            if not self.folder.exists():
+                return
+            time.sleep(0.1)
 
     def new(self) -> Path:
         """A new empty folder whose name nobody can guess."""
