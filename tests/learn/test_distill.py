@@ -13,6 +13,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from kinephoto.errors import InputError
+from kinephoto.interrupts import ending_cleanly
 from kinephoto.learn import checkpoint, crops, distill
 from kinephoto.learn.checkpoint import read_state, save_state
 from kinephoto.learn.crops import batches, draw_batch, random_crop
@@ -258,17 +259,22 @@ def test_a_run_that_was_stopped_and_gone_on_with_equals_one_that_never_stopped(
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 
-def test_ctrl_c_waits_for_the_step_in_hand_and_loses_nothing(settings, tiny, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("number", "ends"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)], ids=str
+)
+def test_a_request_to_end_waits_for_the_step_in_hand_and_loses_nothing(
+    settings, tiny, tmp_path, monkeypatch, number, ends
+):
     run(settings(out=tmp_path / "whole"), tiny)
 
     def interrupted(*args):
         if args[4] == 1:  # in the middle of the second step
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
         return train_step(*args)
 
     with monkeypatch.context() as patch:
         patch.setattr(distill, "train_step", interrupted)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(ends), ending_cleanly():
             run(settings(out=tmp_path / "parts"), tiny)
     assert torch.load(tmp_path / "parts" / "last.pt", weights_only=True)["step"] == 2
     run(settings(out=tmp_path / "parts"), tiny)

@@ -11,6 +11,7 @@ import typer
 
 from kinephoto.app.options import with_settings
 from kinephoto.app.show import bar, leave, say
+from kinephoto.interrupts import ending_cleanly
 from kinephoto.learn.autoencoder_settings import AutoencoderSettings
 from kinephoto.learn.distill_settings import DistillSettings
 from kinephoto.learn.painter_settings import OutpainterSettings, PainterSettings
@@ -94,7 +95,7 @@ def _followed(
     skipped, checked = 0, False
     quiet = quiet or os.environ.get("RANK", "0") != "0"  # one bar for all processes of accelerate
     try:
-        with bar(quiet) as progress:
+        with ending_cleanly(), bar(quiet) as progress:
             for state in run:
                 skipped = state.skipped
                 if progress is not None:

@@ -72,9 +72,10 @@ def distill(
 ) -> Generator[Progress, None, None]:
     """Train; yields for every photo read and after every step, and stops early when closed.
 
-    The newest state lies in ``out/last.pt``: after every check, and where the generator was closed or Ctrl-C
-    was pressed, which waits for the step in hand. A run goes on from it, and ends as if it had never stopped.
-    The averaged weights lie in ``out/depth.safetensors`` after every check. The log is ``out/log.jsonl``.
+    The newest state lies in ``out/last.pt``: after every check, and where the generator was closed, Ctrl-C was
+    pressed or (in ``ending_cleanly``) SIGTERM came, which wait for the step in hand. A run goes on from it, and
+    ends as if it had never stopped. The averaged weights lie in ``out/depth.safetensors`` after every check. The
+    log is ``out/log.jsonl``.
 
     Args:
         settings: what to do.
@@ -174,7 +175,7 @@ def _train(
             for step, rgb, disparity in batches(photos.train, settings, first):
                 for group in optimiser.param_groups:
                     group["lr"] = settings.lr * group["scale"] * learning_rate(step, settings)
-                with held_back("SIGINT"):
+                with held_back("SIGINT", "SIGTERM", "SIGHUP"):
                     seen = kept.features(rgb) if kept and step < settings.feature_steps else None
                     loss = train_step(
                         net, optimiser, rgb.to(device), disparity.to(device), step, teacher, settings, seen
@@ -199,7 +200,7 @@ def _train(
                     log.flush()
                 yield Progress(done, settings.steps, loss, score, seconds, note=note, skipped=bad)
                 note = ""
-        except (GeneratorExit, KeyboardInterrupt):
+        except (GeneratorExit, KeyboardInterrupt, SystemExit):
             if done > saved:
                 save_state(last, net, average, optimiser, done, seconds)
             raise

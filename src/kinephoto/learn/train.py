@@ -50,8 +50,8 @@ CHECK_KEY = 2**31
 def train_painter(settings: PainterSettings) -> Generator[Progress, None, None]:
     """Train; yields for every photo read and after every step, and stops early when closed.
 
-    The newest state lies in ``out/last.pt`` after every check, and where the generator was closed or Ctrl-C was
-    pressed; the averaged weights, a ``MUNetPipeline`` in half precision, in ``out/painter``; the log in
+    The newest state lies in ``out/last.pt`` after every check, and where the generator was closed, Ctrl-C was
+    pressed or SIGTERM came; the averaged weights, a ``MUNetPipeline`` in half precision, in ``out/painter``; the log in
     ``out/log.jsonl`` and, where tensorboard is installed, ``out/tensorboard``; paintings in ``out/samples``.
 
     Raises:
@@ -110,7 +110,7 @@ class _Run:
         board = _board(settings.out) if self.accelerator.is_main_process else None
         try:
             for batches in drawn_ahead(self._draw, self.first, settings.steps):
-                with held_back("SIGINT"):
+                with held_back("SIGINT", "SIGTERM", "SIGHUP"):
                     loss = self._step(done, batches)
                     done, seconds = done + 1, self.spent + time.perf_counter() - began
                 scores: dict[str, float] = {}
@@ -126,7 +126,7 @@ class _Run:
                     done, settings.steps, loss, score, seconds, note=note, skipped=len(self.photos.skipped)
                 )
                 note = ""
-        except (GeneratorExit, KeyboardInterrupt):
+        except (GeneratorExit, KeyboardInterrupt, SystemExit):
             if done > saved and self.accelerator.is_main_process:
                 self._save_state(done, seconds)
             raise
