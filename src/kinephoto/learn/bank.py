@@ -72,11 +72,12 @@ class HoleBank:
         return self._in_memory[photo.name]
 
     def _found(self, photo: Labelled) -> Holes:
+        key = self._key(photo)
         if self.folder is None:
-            return self._made(photo)
-        path = self.folder / f"{self._key(photo)}.npz"
+            return self._made(photo, key)
+        path = self.folder / f"{key}.npz"
         if not path.is_file():
-            self._keep(self._made(photo), path)
+            self._keep(self._made(photo, key), path)
         try:
             with path.open("rb") as opened, np.load(opened) as file:
                 hw = photo.code.shape
@@ -86,11 +87,10 @@ class HoleBank:
         except (OSError, ValueError, KeyError, BadZipFile):
             raise InputError(f"{path} holds no holes that can be read; delete it.") from None
 
-    def _made(self, photo: Labelled) -> Holes:
+    def _made(self, photo: Labelled, key: str) -> Holes:
         rgb = torch.from_numpy(photo.rgb.copy()).permute(2, 0, 1).float() / 255
         disparity = photo_disparity(photo)
         known, kinds = [], []
-        key = self._key(photo)
         for variant in range(self.variants):
             for again in range(TRIES):
                 # Each photo has poses and kinds of its own.

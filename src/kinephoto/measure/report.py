@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import platform
@@ -16,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from kinephoto.painter.catalogue import checksum
 from kinephoto.scene.machine import usable_cores
 
 PACKAGES = (
@@ -63,9 +63,7 @@ def weights_hashes() -> dict[str, str]:
     """SHA-256 of each file of weights that comes with the package."""
     folder = resources.files("kinephoto") / "weights"
     files = sorted(Path(str(folder)).rglob("*.safetensors"))
-    return {
-        str(file.relative_to(str(folder))): hashlib.sha256(file.read_bytes()).hexdigest() for file in files
-    }
+    return {str(file.relative_to(str(folder))): checksum(file) for file in files}
 
 
 def _commit() -> str:

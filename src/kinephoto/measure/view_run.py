@@ -26,6 +26,7 @@ from kinephoto.measure.stlpips import Network
 from kinephoto.measure.view_case import ViewPair
 from kinephoto.measure.view_protocol import ViewProtocol, pairs_of
 from kinephoto.measure.views import Edges, PairResult, Tools, ViewFailure, measure_scene
+from kinephoto.painter.catalogue import checksum
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class ViewRun:
     def fingerprint(self, scene: str) -> str:
         """Of all that decides the numbers of a scene's pairs but the methods' names, with the content of files."""
         told = [self._same_for_all, _listing(self.scenes / scene)]
-        return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
+        return _short(told)
 
     @cached_property
     def _same_for_all(self) -> str:
@@ -288,21 +289,20 @@ def _listing(folder: Path) -> str:
         (str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns)
         for path in _files(folder)
     ]
-    return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
+    return _short(told)
 
 
 def _content(place: Path) -> str | None:
     """Of every byte of a file, or of all files in a folder, with their names; None where there is neither."""
     if not place.exists():
         return None
-    digest = hashlib.sha256()
-    for path in [place] if place.is_file() else _files(place):
-        inside = path.relative_to(place).as_posix()
-        with path.open("rb") as file:
-            digest.update(f"{inside} {path.stat().st_size}\n".encode())
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()[:16]
+    files = [place] if place.is_file() else _files(place)
+    return _short([(path.relative_to(place).as_posix(), checksum(path)) for path in files])
+
+
+def _short(told: list[Any]) -> str:
+    """Sixteen digits that stand for all of it."""
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
 
 
 def _files(folder: Path) -> list[Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import socket
@@ -48,15 +47,6 @@ def opened(url: str) -> tuple[Any, str]:
         raise InputError(f"{url} needs {package}: pip install {package}") from None
     except ValueError as error:
         raise InputError(f"{url} can't be opened: {error}.") from None
-
-
-def hash_of(file: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    digest = hashlib.sha256()
-    with file.open("rb") as source:
-        while block := source.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 class Target:

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kinephoto.errors import InputError
+from kinephoto.painter.catalogue import checksum
 from kinephoto.studio.batch_fetch import fetched
 from kinephoto.studio.batch_inputs import Row
 from kinephoto.studio.batch_plan import FORMATS, STILLS, Extras, Plan, beside
-from kinephoto.studio.batch_storage import Target, hash_of
+from kinephoto.studio.batch_storage import Target
 
 if TYPE_CHECKING:
     from kinephoto.painter import Painter
@@ -69,8 +70,8 @@ class BatchWorker:
         settings = self._plan.settings_for(row["settings"])
         with fetched(row["path"]) as file:
             beside_it = self._read_beside(file, settings, row["before"])
-            hashes = [hash_of(place) for place in beside_it]
-            keys = {"input_sha256": hash_of(file), "settings_sha256": self._plan.key_of(settings, hashes)}
+            hashes = [checksum(place) for place in beside_it]
+            keys = {"input_sha256": checksum(file), "settings_sha256": self._plan.key_of(settings, hashes)}
             if self._is_there(row, keys):
                 return {"status": SKIPPED}
             self._check_spared([row["output"]], [row["path"], *beside_it])

@@ -143,9 +143,10 @@ def _extend_webp(path: Path) -> None:
     """Put VP8X in front where it is missing: an encoder makes a plain still of an animation that stands still."""
     from PIL import Image
 
+    with path.open("rb") as file:
+        if file.read(16)[12:] == b"VP8X":
+            return
     content = path.read_bytes()
-    if content[12:16] == b"VP8X":
-        return
     with Image.open(path) as picture:
         (width, height), alpha = picture.size, _WEBP_HAS_ALPHA * (picture.mode == "RGBA")
     canvas = b"".join((side - 1).to_bytes(3, "little") for side in (width, height))

@@ -35,6 +35,7 @@ from kinephoto.studio.outputs import Outputs, check, check_painter
 from kinephoto.studio.pictures import contact_sheet, write_picture
 from kinephoto.studio.produce import Report, animate, painter_of
 from kinephoto.studio.provenance import Provenance, provenance_of_picture
+from kinephoto.studio.settings import is_default
 from kinephoto.studio.stages import Progress, Stages
 
 Subject = Cutout | Photo | str | Path
@@ -181,15 +182,11 @@ def check_outpaint(settings: OutpaintSettings) -> None:
     checked_prompt(settings.prompt)
     if settings.extend is not None:
         check_margins(settings.extend)
-        idle = [name for name in (*ObjectSettings.model_fields, "size") if _is_set(settings, name)]
+        idle = [name for name in (*ObjectSettings.model_fields, "size") if not is_default(settings, name)]
         if idle:
             flags = " and no ".join(f"--{name}" for name in idle)
             raise InputError(f"--extend continues a whole photo as it is; it goes with no {flags}.")
     checked_hw(scene_hw(settings.size) or DEFAULT_HW)
-
-
-def _is_set(settings: BaseModel, name: str) -> bool:
-    return bool(getattr(settings, name) != type(settings).model_fields[name].default)
 
 
 def candidates(

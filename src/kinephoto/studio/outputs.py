@@ -13,7 +13,7 @@ from kinephoto.scene.depth import check_source
 from kinephoto.scene.path import Path as Move
 from kinephoto.scene.path import path
 from kinephoto.studio.export import check_scene
-from kinephoto.studio.extension import check_margins, checked_prompt, extended_hw, parsed_margins
+from kinephoto.studio.extension import Extend, check_margins, checked_prompt, extended_hw, parsed_margins
 from kinephoto.studio.files import check_file, check_suffix
 from kinephoto.studio.formats import LONGEST_SIDE_PX, checked_quality
 from kinephoto.studio.frame_size import hw_of
@@ -101,6 +101,19 @@ def move_of(settings: MoveSettings) -> Move:
         focus=settings.focus,
         max_hole=settings.max_hole,
     )
+
+
+def extend_of(settings: AnimateSettings, photo_hw: tuple[int, int]) -> Extend | None:
+    """How far the settings ask to continue a photo of that size beyond its borders.
+
+    Raises:
+        InputError: margins that can't be read.
+    """
+    if settings.extend is None:
+        return None
+    if settings.extend == "auto":
+        return "auto"
+    return parsed_margins(settings.extend, frame_hw(photo_hw, settings))
 
 
 def files_read(settings: Any) -> list[str | Path]:

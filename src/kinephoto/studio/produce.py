@@ -21,14 +21,13 @@ from kinephoto.studio.build import build_world, start_world
 from kinephoto.studio.certificates import Signer
 from kinephoto.studio.content_credentials import check_holds_credentials
 from kinephoto.studio.export import save_scene
-from kinephoto.studio.extension import parsed_margins
 from kinephoto.studio.files import whole
 from kinephoto.studio.outputs import (
     Outputs,
     check,
     encoding_of,
+    extend_of,
     for_outputs,
-    frame_hw,
     move_of,
     stereo_of,
 )
@@ -238,8 +237,7 @@ def _world_and_film(
     network: dict[str, Any] = {"offline": settings.offline}
     length: dict[str, Any] = {"seconds": settings.seconds, "fps": settings.fps}
     if settings.extend is not None:
-        hw = frame_hw(photo.camera.hw, settings)
-        painting["extend"] = "auto" if settings.extend == "auto" else parsed_margins(settings.extend, hw)
+        painting["extend"] = extend_of(settings, photo.camera.hw)
     if stereo is not None:
         world = build_world(photo, chosen, **scene, **painting, **machine, **network, eyes=stereo.eyes_for)
         return world, stereo_film(world, stereo, **length, **machine)

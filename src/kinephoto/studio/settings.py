@@ -170,16 +170,21 @@ def command_of(settings: BaseModel, *words: str) -> str:
         "kinephoto animate 'my beach.jpg' --path circle --loop"
     """
     parts = list(words)
-    for name, field in type(settings).model_fields.items():
-        value = getattr(settings, name)
-        if value == field.default:
+    for name in type(settings).model_fields:
+        if is_default(settings, name):
             continue
+        value = getattr(settings, name)
         flag = flag_of(name, type(settings))
         if isinstance(value, bool):
             parts.append(flag if value else f"--no-{flag[2:]}")
         else:
             parts += [flag, str(value).removesuffix(".0") if isinstance(value, float) else str(value)]
     return shlex.join(parts)
+
+
+def is_default(settings: BaseModel, name: str) -> bool:
+    """Whether a setting is as it is when nobody says anything."""
+    return bool(getattr(settings, name) == type(settings).model_fields[name].default)
 
 
 def flag_of(name: str, model: type[BaseModel]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from kinephoto.app.web.controls import controls, values_of
+from kinephoto.app.web.controls import command_box, controls, values_of
 from kinephoto.app.web.following import NOTHING, follow, note
 from kinephoto.app.web.jobs import Job, Tell
 from kinephoto.app.web.photo_panel import Panel, with_request
@@ -61,14 +61,7 @@ def animate_tab(studio: Studio, panel: Panel) -> None:
         visible=False,
         elem_id="files",
     )
-    command = gr.Textbox(
-        label="The same on the command line",
-        interactive=False,
-        visible=False,
-        buttons=["copy"],
-        lines=2,
-        elem_id="command",
-    )
+    command = command_box("command")
     names = list(chosen)
 
     @with_request

@@ -49,6 +49,20 @@ def values_of(names: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:
     return plain
 
 
+def command_box(elem_id: str) -> Any:
+    """Where the command line stands that does the same, hidden until there is one."""
+    import gradio as gr
+
+    return gr.Textbox(
+        label="The same on the command line",
+        interactive=False,
+        visible=False,
+        buttons=["copy"],
+        lines=2,
+        elem_id=elem_id,
+    )
+
+
 def _control(name: str, limits: AppSettings) -> Any:
     import gradio as gr
 

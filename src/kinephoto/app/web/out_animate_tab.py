@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from kinephoto.app.web.controls import controls, values_of
+from kinephoto.app.web.controls import command_box, controls, values_of
 from kinephoto.app.web.following import NOTHING, follow, note, outcome, problem
 from kinephoto.app.web.jobs import Job
 from kinephoto.app.web.photo_panel import Panel, with_request
@@ -92,14 +92,7 @@ def out_animate_tab(studio: Studio, panel: Panel) -> None:
         visible=False,
         elem_id="out-files",
     )
-    command = gr.Textbox(
-        label="The same on the command line",
-        interactive=False,
-        visible=False,
-        buttons=["copy"],
-        lines=2,
-        elem_id="out-command",
-    )
+    command = command_box("out-command")
     names = list(chosen)
 
     def fill(ready: bool, path: str | None) -> dict[Any, Any]:

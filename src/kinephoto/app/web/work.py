@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -14,14 +13,14 @@ from kinephoto.app.web.jobs import Cancelled, Job, Line, Tell
 from kinephoto.app.web.limits import AppSettings, check_film
 from kinephoto.app.web.results import Results, stem_of
 from kinephoto.errors import InputError
-from kinephoto.studio.settings import AnimateSettings, MoveSettings, checked, command_of
+from kinephoto.painter.catalogue import checksum
+from kinephoto.studio.settings import AnimateSettings, MoveSettings, checked, command_of, is_default
 from kinephoto.wording import size_in_words
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from kinephoto.scene.values import Disparity, Photo
-    from kinephoto.studio.extension import Extend
     from kinephoto.studio.produce import Report
 
 LOOKS_KEPT = 8
@@ -213,7 +212,7 @@ class Studio:
         """Know the scene again when its picture is given to be filmed as a photo."""
         if scene.photo.invented is None:
             return
-        digest = _digest(scene.file)
+        digest = checksum(scene.file)
         with self._lock:
             self._invented[digest] = scene.photo.invented
             while len(self._invented) > SCENES_KEPT:
@@ -256,8 +255,7 @@ class Studio:
         """
         from kinephoto.studio.build import build_world
         from kinephoto.studio.export import save_scene
-        from kinephoto.studio.extension import parsed_margins
-        from kinephoto.studio.outputs import frame_hw, move_of
+        from kinephoto.studio.outputs import extend_of, move_of
         from kinephoto.studio.produce import painter_of
         from kinephoto.studio.stages import Stages
 
@@ -265,10 +263,6 @@ class Studio:
         _check_scene(settings)
         place, depth_place = self._photo(photo), self._depth(depth_file)
         picture, stages = self._read(place), Stages(tell)
-        extend: Extend | None = None
-        if settings.extend is not None:
-            hw = frame_hw(picture.camera.hw, settings)
-            extend = "auto" if settings.extend == "auto" else parsed_margins(settings.extend, hw)
         world = build_world(
             picture,
             move_of(settings),
@@ -281,7 +275,7 @@ class Studio:
             device=settings.device,
             offline=settings.offline,
             threads=settings.threads,
-            extend=extend,
+            extend=extend_of(settings, picture.camera.hw),
             stages=stages,
         )
         folder, files = self.results.new(), []
@@ -312,7 +306,7 @@ class Studio:
         limit = MoveSettings(max_megapixels=self.limits.max_megapixels)
         with place.open("rb") as file:  # messages name a file that is open without its folder
             photo = read(file, limit)
-        digest = _digest(place)
+        digest = checksum(place)
         with self._lock:
             invented = self._invented.get(digest)
         return photo if invented is None else replace(photo, invented=invented)
@@ -336,7 +330,7 @@ def _check_scene(settings: AnimateSettings) -> None:
     Raises:
         InputError: names them.
     """
-    others = [name for name in NOT_OF_SCENES if getattr(settings, name) != getattr(AnimateSettings(), name)]
+    others = [name for name in NOT_OF_SCENES if not is_default(settings, name)]
     if others:
         raise InputError(f"A scene takes no {', '.join(others)}; that is for films, so leave it out.")
 
@@ -363,15 +357,7 @@ def _told(frames: Any, tell: Tell) -> Any:
 
 
 def _key(place: Path, depth: str, depth_place: Path | None) -> tuple[str, str]:
-    return _digest(place), _digest(depth_place) if depth_place else depth
-
-
-def _digest(place: Path) -> str:
-    with place.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+    return checksum(place), checksum(depth_place) if depth_place else depth
 
 
 def _in_words(report: Report) -> str:
