@@ -1052,3 +1052,18 @@ def test_without_gradio_the_sentence_names_what_to_install(monkeypatch, tmp_path
     monkeypatch.setitem(sys.modules, "gradio", None)
     with pytest.raises(InputError, match=r"pip install 'kinephoto\[app\]'"):
         serve(AppSettings(port=free_port(), results=tmp_path / "r"), print)
+
+
+def test_a_browser_that_goes_away_in_an_upload_is_no_fault_of_the_server(tmp_path: Path) -> None:
+    requests = pytest.importorskip("starlette.requests")
+    from kinephoto.app.web.guard import Guard
+
+    async def gone(scope: Any, receive: Any, send: Any) -> None:
+        raise requests.ClientDisconnect
+
+    async def nothing(*_: Any) -> Any:
+        return {"type": "http.disconnect"}
+
+    headers = [(b"host", b"localhost"), (b"content-type", b"multipart/form-data; boundary=x")]
+    scope = {"type": "http", "method": "POST", "headers": headers}
+    asyncio.run(Guard(gone, tmp_path, True)(scope, nothing, nothing))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,10 @@ class Guard:
                 )
                 return
             receive = _once(body, receive)
-        await self._app(scope, receive, _with_headers(send))
+        from starlette.requests import ClientDisconnect
+
+        with suppress(ClientDisconnect):  # a browser that goes away in the middle of an upload is no fault
+            await self._app(scope, receive, _with_headers(send))
 
     def _stranger_in(self, body: bytes) -> str | None:
         """The first path of a file that isn't an upload; None when all are, or it isn't JSON at all."""
