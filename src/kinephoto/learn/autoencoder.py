@@ -1,7 +1,9 @@
 """Train the built-in painter's autoencoder: components from patches, the decoder on pictures with holes.
 
 The decoder learns from latents that are wrong in holes, as a painter's are: the truth mixed with what a plain
-fill gives and with noise; or, once there is a painter, from the latents that it paints.
+fill gives and with noise; or, once there is a painter, from the latents that it paints. The painter's M-UNet can
+learn with it: what the decoder's picture lacks goes back through the last of its steps, beside the loss that it
+learnt by.
 """
 
 from __future__ import annotations
@@ -11,8 +13,9 @@ import json
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,23 +33,16 @@ from kinephoto.learn.painter_state import save_painter
 from kinephoto.learn.perceptual import Looks
 from kinephoto.learn.photos import Labelled
 from kinephoto.learn.schedule import follow, warm_cosine
+from kinephoto.learn.wrong_latents import Corrupted, LatentsOf, Painted
 from kinephoto.painter.autoencoder import PatchAutoencoder
 from kinephoto.painter.builtin import loaded
-from kinephoto.painter.munet import resized
 from kinephoto.painter.networks import quiet
-from kinephoto.painter.pipeline import MUNetPipeline
 from kinephoto.scene.machine import bfloat16_helps
 
-LatentsOf = Callable[[HoleBatch, int], Tensor]
-"""Latents with wrong holes for a batch, drawn by a step's number."""
-
 PATCHES_PER_PHOTO = 40
-PAINTED_STEPS, PAINTED_STRENGTHS = 2, (0.35, 0.45, 0.55)
 CHECK_CROPS = 96
 """Held-out crops, always the same, by which a run is judged."""
 CHROMA_WEIGHT = 2.0
-LEAST_PAINTED = 0.25
-"""Latents whose patch holds at least this share of hole are corrupted in full, others by their share."""
 
 
 def fit_components(net: PatchAutoencoder, photos: Sequence[Labelled], seed: int) -> None:
@@ -61,22 +57,6 @@ def fit_components(net: PatchAutoencoder, photos: Sequence[Labelled], seed: int)
             patches.append(photo.rgb[y : y + side, x : x + side])
     pictures = torch.from_numpy(np.stack(patches)).permute(0, 3, 1, 2).float() / 127.5 - 1
     net.fit_components(F.pixel_unshuffle(pictures, side).flatten(1))
-
-
-def corrupted(truth: Tensor, filled: Tensor, known: Tensor, generator: torch.Generator) -> Tensor:
-    """Latents as a painter might give them: the truth where known, between it and the fill in holes, noised.
-
-    Args:
-        truth: [B, C, h, w], of the photo.
-        filled: [B, C, h, w], of the filled picture.
-        known: [B, 1, h, w] in [0, 1], the share of each patch that is known.
-        generator: of the randomness.
-    """
-    draw = torch.rand((3, len(truth), 1, 1, 1), generator=generator).to(truth.device)
-    amount, noise = draw[0], 0.5 * draw[1].square()
-    wrong = torch.randn(truth.shape, generator=generator).to(truth.device)
-    hole = ((1 - known) / LEAST_PAINTED).clamp(0, 1)
-    return filled + hole * (amount * (truth - filled) + noise * wrong)
 
 
 def decoder_loss(
@@ -116,6 +96,8 @@ def train_autoencoder(settings: AutoencoderSettings) -> Generator[Progress, None
     Raises:
         InputError: the photos, the start or the painter can't be read, or the loss is no longer a number.
     """
+    if settings.painter is None and settings.painter_lr:
+        raise InputError(f"--painter-lr is {settings.painter_lr:g}, but no --painter is given that could learn.")
     photos = yield from read_photos(settings, BuiltinDepth())
     threads = torch.get_num_threads()
     torch.set_num_threads(settings.threads)
@@ -129,9 +111,18 @@ def _train(settings: AutoencoderSettings, photos: PhotoSet) -> Iterator[Progress
     torch.manual_seed(settings.seed)
     crops = Crops(settings, photos)
     net = _start(settings, photos.train)
-    latents = Corrupted(net, settings.seed) if settings.painter is None else Painted(settings.painter)
     average = copy.deepcopy(net).eval().requires_grad_(False)
-    optimiser = torch.optim.AdamW(net.parameters(), lr=settings.lr, weight_decay=0.01, betas=(0.9, 0.99))
+    groups: list[dict[str, Any]] = [{"params": list(net.parameters()), "peak": settings.lr}]
+    latents: Corrupted | Painted
+    averaged: Corrupted | Painted
+    if settings.painter is None:
+        latents = averaged = Corrupted(net, settings.seed)
+    else:
+        latents = averaged = Painted(loaded(settings.painter), learns=settings.painter_lr > 0)
+        if latents.learns:
+            averaged = Painted(loaded(settings.painter))
+            groups.append({"params": list(latents.unet.parameters()), "peak": settings.painter_lr})
+    optimiser = torch.optim.AdamW(groups, lr=settings.lr, weight_decay=0.01, betas=(0.9, 0.99))
     half = settings.half and bfloat16_helps()
     looks = Looks(settings.perceptual, settings.perceptual_vgg)
     check = [
@@ -140,18 +131,23 @@ def _train(settings: AutoencoderSettings, photos: PhotoSet) -> Iterator[Progress
     ]
     settings.out.mkdir(parents=True, exist_ok=True)
 
+    def keys(step: int) -> list[tuple[int, ...]]:
+        return [(settings.seed, step, i) for i in range(settings.batch)]
+
     def draw(step: int) -> HoleBatch:
-        return crops.batch("train", [(settings.seed, step, i) for i in range(settings.batch)])
+        return crops.batch("train", keys(step))
 
     began = time.perf_counter()
     for step, batch in enumerate(drawn_ahead(draw, 0, settings.steps)):
         for group in optimiser.param_groups:
-            group["lr"] = settings.lr * warm_cosine(step, settings.steps, 100, 0.02)
+            group["lr"] = group["peak"] * warm_cosine(step, settings.steps, 100, 0.02)
         with held_back("SIGINT"):
-            z = latents(batch, step)
             rng = np.random.default_rng((settings.seed, step, 5))
             with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+                z = latents(batch, step)
                 loss, seen = decoder_loss(net, batch, z, looks, rng)
+                if isinstance(latents, Painted) and latents.learns:
+                    loss = loss + latents.own_loss(batch, keys(step))
             value = float(loss.detach())
             if not math.isfinite(value):
                 raise InputError(
@@ -159,35 +155,26 @@ def _train(settings: AutoencoderSettings, photos: PhotoSet) -> Iterator[Progress
                 )
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+            for group in optimiser.param_groups:
+                torch.nn.utils.clip_grad_norm_(group["params"], 1.0)
             optimiser.step()
-            follow(average, net, min(settings.ema, (step + 1) / (step + 10)))
+            decay = min(settings.ema, (step + 1) / (step + 10))
+            follow(average, net, decay)
+            if isinstance(latents, Painted) and isinstance(averaged, Painted):
+                follow(averaged.unet, latents.unet, decay)
         done, seconds = step + 1, time.perf_counter() - began
         line: dict[str, float] = {"step": done, "loss": value, "perceptual": float(seen), "seconds": seconds}
         if done % settings.check_every == 0 or done == settings.steps:
-            line |= checked(average, check, looks, latents)
+            line |= checked(average, check, looks, averaged)
             save_autoencoder(average, settings.out / "vae")
-            if settings.painter is not None:
-                save_painter(
-                    with_autoencoder(settings.painter, average), settings.out / "painter", whole=True
-                )
+            if isinstance(averaged, Painted):
+                save_painter(averaged.with_autoencoder(average), settings.out / "painter", whole=True)
         if done % 50 == 0 or "held_out" in line:
             with (settings.out / "log.jsonl").open("a", encoding="utf-8") as log:
                 log.write(json.dumps(line) + "\n")
         yield Progress(
             done, settings.steps, value, line.get("held_out"), seconds, skipped=len(photos.skipped)
         )
-
-
-def with_autoencoder(painter: Path, net: PatchAutoencoder) -> MUNetPipeline:
-    """A folder's painter with another autoencoder, whose components must be the same.
-
-    Raises:
-        InputError: there is no such painter.
-    """
-    pipeline = loaded(painter)
-    pipeline.register_modules(vae=net)
-    return pipeline
 
 
 def save_autoencoder(net: PatchAutoencoder, folder: Path) -> None:
@@ -220,43 +207,6 @@ def checked(
     return {name: float(torch.cat(values).mean()) for name, values in seen.items()} | {
         name: float((-10 * error.clamp_min(1e-6).log10()).mean()) for name, error in per_hole.items()
     }
-
-
-class Corrupted:
-    """Latents as a painter might give them, made from the truth; see ``corrupted``."""
-
-    def __init__(self, net: PatchAutoencoder, seed: int) -> None:
-        self._net, self._seed = net, seed
-
-    @torch.no_grad()
-    def __call__(self, batch: HoleBatch, step: int) -> Tensor:
-        """[B, C, h, w]."""
-        generator = torch.Generator().manual_seed(self._seed * 1_000_003 + step)
-        truth, filled = (self._net.code(2 * picture - 1) for picture in (batch.rgb, batch.filled))
-        known = resized(batch.known[:, None].float(), truth.shape[-2:])
-        return corrupted(truth, filled, known, generator)
-
-
-class Painted:
-    """Latents that a painter paints, from a random share of the timesteps on.
-
-    Args:
-        folder: of a ``MUNetPipeline`` with the same components.
-
-    Raises:
-        InputError: there is none.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._pipeline = loaded(folder)
-
-    def __call__(self, batch: HoleBatch, step: int) -> Tensor:
-        """[B, C, h, w]."""
-        strength = float(np.random.default_rng((step, 3)).choice(PAINTED_STRENGTHS))
-        seeds = [step * len(batch.names) + i for i in range(len(batch.names))]
-        return self._pipeline.paint_latents(
-            batch.rgb, batch.known, fill=batch.filled, steps=PAINTED_STEPS, strength=strength, seeds=seeds
-        )
 
 
 def _start(settings: AutoencoderSettings, photos: Sequence[Labelled]) -> PatchAutoencoder:

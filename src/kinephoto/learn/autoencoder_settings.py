@@ -31,6 +31,15 @@ class AutoencoderSettings(BaseModel):
         128, "Side of the crops; a multiple of 8.", "Training", ge=32, le=1024, multiple_of=8
     )
     lr: float = setting(5e-4, "Peak learning rate.", "Training", gt=0, le=0.1, allow_inf_nan=False)
+    painter_lr: float = setting(
+        0.0,
+        "Peak learning rate of the painter's M-UNet, which then learns with the decoder, through the last of its "
+        "steps; 0 leaves it as it is.",
+        "Training",
+        ge=0,
+        le=0.1,
+        allow_inf_nan=False,
+    )
     perceptual: float = setting(0.1, "Weight of the perceptual loss by an AlexNet.", "Training", ge=0, le=100)
     perceptual_vgg: float = setting(
         0.0,

@@ -158,7 +158,6 @@ class MUNetPipeline(DiffusionPipeline):
             canvas.blend(view, margin_px, self._decoded(denoised.latents, masked, view))
             yield Step(done, total, canvas.picture)
 
-    @torch.no_grad()
     def paint_latents(
         self,
         rgb: Tensor,
@@ -168,6 +167,7 @@ class MUNetPipeline(DiffusionPipeline):
         steps: int = 12,
         strength: float = 1.0,
         seeds: Sequence[int] = (0,),
+        learns: bool = False,
     ) -> Tensor:
         """The latents of a painting without text, before the decoder: for training one.
 
@@ -177,6 +177,8 @@ class MUNetPipeline(DiffusionPipeline):
             fill: [B, 3, h, w], as for ``painting``.
             steps, strength: as for ``painting``.
             seeds: one for each picture, or one for all.
+            learns: the last evaluation of the network is kept for going back through it (Clark et al.,
+                Directly Fine-Tuning Diffusion Models on Differentiable Rewards, ICLR 2024, DRaFT-1).
 
         Returns:
             [B, C, h / f, w / f], as ``encode`` gives them.
@@ -188,11 +190,19 @@ class MUNetPipeline(DiffusionPipeline):
         masked, filled, mask = self._conditions(view)
         generators = [torch.Generator().manual_seed(s) for s in _one_each(list(seeds), len(rgb), "seeds")]
         sampler = Sampler(self.scheduler, steps, strength)
-        latents = sampler.start(noise_of(generators, masked.shape[1:], masked), filled)
-        texts = self._texts([None], 0.0)[0]
+        final = int(sampler.timesteps[-1])
+        with torch.no_grad():
+            latents = sampler.start(noise_of(generators, masked.shape[1:], masked), filled)
+            texts = self._texts([None], 0.0)[0]
         text = None if texts is None else texts.expand(len(rgb), -1, -1)
-        *_, last = sampler.run(latents, partial(self._predict, text, None, 0.0, mask, masked), generators)
-        return self._whole(last.latents, masked)
+
+        def predict(z_t: Tensor, t: Tensor) -> Tensor:
+            with torch.set_grad_enabled(learns and int(t) == final):
+                return self._predict(text, None, 0.0, mask, masked, z_t, t)
+
+        with torch.set_grad_enabled(learns):
+            *_, last = sampler.run(latents, predict, generators)
+            return self._whole(last.latents, masked)
 
     def _option(self, name: str) -> Any:
         return self.config[name]
