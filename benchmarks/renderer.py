@@ -27,10 +27,10 @@ import cv2
 import numpy as np
 import torch
 
+from kinephoto.machine import usable_cores
 from kinephoto.measure.report import markdown_table, write_results
 from kinephoto.scene import reference, twin
 from kinephoto.scene.camera import Camera, Pose, projection
-from kinephoto.scene.machine import usable_cores
 from kinephoto.scene.mesh import corner_mesh
 from kinephoto.scene.render import Renderer
 from kinephoto.scene.values import Layer

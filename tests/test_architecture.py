@@ -18,7 +18,16 @@ MAY_IMPORT = {
     "measure": {"scene", "painter", "studio", "learn"},
     "app": {"scene", "painter", "learn", "studio", "measure"},
 }
-GROUND_FLOOR = {"errors", "compiled", "interrupts", "setting", "tar_members", "whole_file", "wording"}
+GROUND_FLOOR = {
+    "errors",
+    "compiled",
+    "interrupts",
+    "machine",
+    "setting",
+    "tar_members",
+    "whole_file",
+    "wording",
+}
 """Modules beside the rooms, which every room may use and which import no room."""
 USES_PUBLIC_NAMES = {"measure", "app"}
 OPTIONAL = {"gradio", "accelerate", "tensorboard", "webdataset", "torchmetrics", "skimage"}

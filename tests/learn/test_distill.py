@@ -592,7 +592,7 @@ def test_what_cannot_begin_says_why_and_writes_nothing(settings, tiny, tmp_path)
         "no teacher folder": {"teacher": tmp_path / "absent"},
         "--init is .*absent.safetensors; it must be": {"init": str(tmp_path / "absent.safetensors")},
         "--init teacher needs --teacher": {"init": "teacher"},
-        "can't compute on 'abacus'": {"device": "abacus"},
+        "There is no device 'abacus'": {"device": "abacus"},
     }
     for says, change in wrong.items():
         with pytest.raises(InputError, match=says) as error:

@@ -20,9 +20,10 @@ from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from kinephoto.errors import InputError
+from kinephoto.machine import usable_device
 from kinephoto.painter import get_painter, paint_holes, painter_names
 from kinephoto.painter.munet import MUNet
-from kinephoto.painter.networks import HubPainter, StableDiffusionPainter, device_of, quiet
+from kinephoto.painter.networks import HubPainter, StableDiffusionPainter, quiet
 
 FAMILIES = ("sd", "hub")
 
@@ -318,9 +319,9 @@ def test_options_out_of_range_are_refused(family, options, says, originals):
 
 def test_without_a_device_the_processor_computes_also_where_there_is_a_card(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert device_of(None).type == "cpu"
-    with pytest.raises(InputError, match="leave it out for the processor"):
-        device_of("abacus")
+    assert usable_device(None).type == "cpu"
+    with pytest.raises(InputError, match="There is no device 'abacus' here; 'cpu' always works."):
+        usable_device("abacus")
 
 
 def test_both_families_are_in_the_list():

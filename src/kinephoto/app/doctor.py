@@ -7,7 +7,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from kinephoto.scene.machine import usable_cores
+from kinephoto.machine import usable_cores
 
 PACKAGES = (
     *("torch", "numpy", "scipy", "numba", "opencv-python-headless", "pillow", "pillow-heif", "av"),

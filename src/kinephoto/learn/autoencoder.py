@@ -34,10 +34,10 @@ from kinephoto.learn.perceptual import Looks
 from kinephoto.learn.photos import Labelled
 from kinephoto.learn.schedule import follow, warm_cosine
 from kinephoto.learn.wrong_latents import Corrupted, LatentsOf, Painted
+from kinephoto.machine import bfloat16_helps
 from kinephoto.painter.autoencoder import PatchAutoencoder
 from kinephoto.painter.builtin import loaded
 from kinephoto.painter.networks import quiet
-from kinephoto.scene.machine import bfloat16_helps
 
 PATCHES_PER_PHOTO = 40
 CHECK_CROPS = 96
@@ -97,7 +97,9 @@ def train_autoencoder(settings: AutoencoderSettings) -> Generator[Progress, None
         InputError: the photos, the start or the painter can't be read, or the loss is no longer a number.
     """
     if settings.painter is None and settings.painter_lr:
-        raise InputError(f"--painter-lr is {settings.painter_lr:g}, but no --painter is given that could learn.")
+        raise InputError(
+            f"--painter-lr is {settings.painter_lr:g}, but no --painter is given that could learn."
+        )
     photos = yield from read_photos(settings, BuiltinDepth())
     threads = torch.get_num_threads()
     torch.set_num_threads(settings.threads)

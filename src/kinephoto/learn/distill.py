@@ -42,6 +42,7 @@ from kinephoto.learn.schedule import follow, warm_cosine
 from kinephoto.learn.shards import read_shards
 from kinephoto.learn.tar_places import is_shards
 from kinephoto.learn.teacher import Teacher
+from kinephoto.machine import bfloat16_helps, usable_device
 from kinephoto.scene.depthnet import (
     DepthNet,
     DepthNetConfig,
@@ -51,7 +52,6 @@ from kinephoto.scene.depthnet import (
     read_config,
     save_depthnet,
 )
-from kinephoto.scene.machine import bfloat16_helps, usable_device
 
 START_PICTURES, START_PX = 64, 252
 """Crops, and their side, through which the teacher is looked at when the network starts from it."""

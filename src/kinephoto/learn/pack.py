@@ -223,7 +223,7 @@ def _labels_by(settings: PackSettings) -> TeacherLabels | None:
     if settings.depth == "builtin":
         return TeacherLabels(BuiltinDepth(), None)
     from kinephoto.learn.teacher import Teacher
-    from kinephoto.scene.machine import usable_device
+    from kinephoto.machine import usable_device
 
     return TeacherLabels(Teacher(settings.depth, usable_device(settings.device)), None)
 

@@ -22,8 +22,8 @@ from kinephoto.learn.photos import Labelled, label_path, read_labelled, split_of
 from kinephoto.learn.shards import MEMORY_MB, read_shards
 from kinephoto.learn.tar_places import is_shards
 from kinephoto.learn.teacher import Teacher
+from kinephoto.machine import usable_device
 from kinephoto.scene.depthnet import DepthNet, DepthNetConfig, parameter_count, placed
-from kinephoto.scene.machine import usable_device
 from kinephoto.wording import in_words
 
 _Result = TypeVar("_Result")

@@ -35,7 +35,7 @@ from kinephoto.learn.shard_crops import ShardCrops
 from kinephoto.learn.shards import read_shards, some_captions
 from kinephoto.learn.tar_places import is_shards
 from kinephoto.learn.trainee import Parts, kind_of, parts_of
-from kinephoto.scene.machine import bfloat16_helps
+from kinephoto.machine import bfloat16_helps
 
 CHECK_CROPS = 96
 """Held-out crops, always the same and with the same noise, by which a run is judged."""

@@ -17,11 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kinephoto.errors import InputError
+from kinephoto.machine import usable_device
 from kinephoto.measure.lpips import check_picture, package_file, trunk_of, vgg_stages
 from kinephoto.measure.metrics import to_8bit
 from kinephoto.measure.stlpips import Distance
 from kinephoto.scene.depthnet import RGB_DEVIATION, RGB_MEAN
-from kinephoto.scene.machine import usable_device
 
 # c1 and c2 of the paper: two channels without anything in them are alike.
 TINY = 1e-6

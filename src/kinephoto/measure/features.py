@@ -16,9 +16,9 @@ from torch import Tensor
 
 from kinephoto.errors import InputError
 from kinephoto.learn.perceptual import weights_file
+from kinephoto.machine import usable_device
 from kinephoto.measure.metrics import to_8bit
 from kinephoto.measure.stlpips import Blur
-from kinephoto.scene.machine import usable_device
 
 CONVOLUTIONS = (2, 2, 3, 3, 3)
 """Of each stage of VGG16."""

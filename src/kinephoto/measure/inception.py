@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kinephoto.errors import InputError
+from kinephoto.machine import usable_device
 from kinephoto.measure.metrics import to_8bit
 from kinephoto.measure.weight_files import read_weights
-from kinephoto.scene.machine import usable_device
 
 SIDE_PX = 299
 PUBLISHED_CLASSES = 1008

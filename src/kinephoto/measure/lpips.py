@@ -20,9 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from kinephoto.errors import InputError
+from kinephoto.machine import usable_device
 from kinephoto.measure.stlpips import LEAST_SIDE_PX, Network, StLpips
 from kinephoto.measure.weight_files import read_weights
-from kinephoto.scene.machine import usable_device
 
 PACKAGE = "torchmetrics"
 INSTALL = "pip install 'kinephoto[eval]'"

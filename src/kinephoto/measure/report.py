@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from kinephoto.machine import usable_cores
 from kinephoto.painter.catalogue import checksum
-from kinephoto.scene.machine import usable_cores
 
 PACKAGES = (
     "kinephoto",

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from kinephoto.errors import InputError
 from kinephoto.learn.perceptual import Network, halved, weights_file
+from kinephoto.machine import usable_device
 from kinephoto.measure.metrics import to_8bit
-from kinephoto.scene.machine import usable_device
 
 # A length of 0 must not divide a feature; the weights were trained with this value.
 TINY = 1e-10

@@ -14,9 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kinephoto.errors import InputError
+from kinephoto.machine import usable_device
 from kinephoto.painter.door import OnStep
 from kinephoto.painter.farther import nearest_from_farther_side
-from kinephoto.painter.networks import device_of, quiet, said
+from kinephoto.painter.networks import quiet, said
 from kinephoto.painter.scene_painting import coarse_to_fine
 from kinephoto.painter.soften import softened
 
@@ -71,7 +72,7 @@ class BuiltinPainter:
     ) -> None:
         self.name = said(f"builtin:{folder}", str(folder)) if folder else "builtin"
         self._folder = folder or builtin_folder()
-        self._device = device_of(device)
+        self._device = usable_device(device)
         self._steps, self._scene_steps = STEPS if steps is None else steps, steps
         self._guidance, self._strength, self._on_step = guidance, strength, on_step
         if not (self._folder / "model_index.json").is_file():

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from kinephoto.errors import InputError
+from kinephoto.machine import usable_device
 from kinephoto.painter.classical import ClassicalPainter
 from kinephoto.painter.door import OnStep
 
@@ -75,7 +76,7 @@ class StableDiffusionPainter:
         _check_options(name, steps, guidance)
         self.name = said(f"sd:{name}", name)
         self._steps, self._guidance, self._on_step = steps or SD_STEPS, guidance, on_step
-        where = device_of(device)
+        where = usable_device(device)
         masking = Path(name) / MASKING_FILE
         self.masked = masking.is_file()
         with quiet():
@@ -146,7 +147,7 @@ class HubPainter:
         _check_options(name, steps, guidance)
         self.name = said(f"hub:{name}", name)
         self._steps, self._guidance, self._on_step = steps or HUB_STEPS, guidance, on_step
-        where = device_of(device)
+        where = usable_device(device)
         with quiet():
             try:
                 pipeline = _inpainting_pipeline(name, _load_options(where, offline or Path(name).is_dir()))
@@ -276,20 +277,6 @@ def _load_options(device: torch.device, local: bool) -> dict[str, Any]:
     if device.type == "cuda":
         options["torch_dtype"] = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     return options
-
-
-def device_of(name: str | None) -> torch.device:
-    """Where to compute; None is the processor.
-
-    Raises:
-        InputError: there is no such device here.
-    """
-    try:
-        device = torch.device(name or "cpu")
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError):  # torch asserts where it was built without CUDA
-        raise InputError(f"There is no device {name!r} here; leave it out for the processor.") from None
-    return device
 
 
 def _check_options(name: str, steps: int | None, guidance: float) -> None:

@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kinephoto.errors import InputError
-from kinephoto.scene.machine import bfloat16_helps
+from kinephoto.machine import bfloat16_helps
 from kinephoto.whole_file import written_whole
 
 RGB_MEAN = (0.485, 0.456, 0.406)

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from kinephoto.errors import InputError
+from kinephoto.machine import usable_cores, usable_device
 from kinephoto.scene.camera import Camera, Pose, projection
-from kinephoto.scene.machine import usable_cores, usable_device
 from kinephoto.scene.values import Hits, Layer, View
 
 if TYPE_CHECKING:

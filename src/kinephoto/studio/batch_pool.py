@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kinephoto.scene.machine import usable_cores
+from kinephoto.machine import usable_cores
 from kinephoto.studio.batch_plan import Plan
 from kinephoto.studio.batch_worker import FAILED, BatchWorker
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from kinephoto.errors import InputError
-from kinephoto.scene.machine import usable_cores
+from kinephoto.machine import usable_cores
 from kinephoto.studio.formats import CODECS, Codec, Packing
 from kinephoto.studio.stereo_tags import tag
 

@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 
-from kinephoto.scene.machine import usable_cores
+from kinephoto.machine import usable_cores
 
 # Seconds of one core of that machine: per megapixel and frame, per megapixel and painting, and once.
 FILM_S = 0.30

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from kinephoto.errors import InputError
+from kinephoto.machine import usable_device
 from kinephoto.painter import get_painter, painter_names
-from kinephoto.painter.networks import device_of
 from kinephoto.scene.depth import check_source
 from kinephoto.scene.path import Path as Move
 from kinephoto.scene.path import path
@@ -168,7 +168,7 @@ def check(outputs: Outputs, settings: AnimateSettings, hw: tuple[int, int] | Non
     check_painter(settings.painter)
     check_source(settings.depth)
     if settings.device is not None:
-        device_of(settings.device)
+        usable_device(settings.device)
     if settings.extend is not None and settings.mode != "world":
         raise InputError(f"--extend needs --mode world, not {settings.mode}.")
     if settings.extend not in (None, "auto"):

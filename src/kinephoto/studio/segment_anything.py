@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kinephoto.errors import InputError
+from kinephoto.machine import usable_device
 from kinephoto.painter.networks import quiet
-from kinephoto.scene.machine import usable_device
 from kinephoto.studio.cutout import Box, Point
 
 RGB_MEAN, RGB_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -30,9 +30,7 @@ def usable_device(name: str | torch.device | None) -> torch.device:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         # torch raises the first for names and devices it has not, the others where it was built without them.
-        raise InputError(
-            f"This machine can't compute on {str(name)!r}: there is no device {str(name)!r} here; 'cpu' always works."
-        ) from error
+        raise InputError(f"There is no device {str(name)!r} here; 'cpu' always works.") from error
     return device
 
 
