@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from kinephoto.errors import InputError
-from kinephoto.scene.mesh import SEGMENT, corner_mesh, sharpen_edges, smooth_around
+from kinephoto.scene.mesh import CHUNK, SEGMENT, corner_mesh, sharpen_edges, smooth_around
 from kinephoto.scene.twin import corners_of
 
 OFFSETS = ((0, 0), (0, 1), (1, 0), (1, 1))
@@ -149,7 +149,7 @@ def test_a_large_tolerance_keeps_the_picture_in_one_piece():
 
 
 @pytest.mark.parametrize("width", [1, SEGMENT, SEGMENT + 1, 2 * SEGMENT + 77])
-def test_segments_know_whether_they_are_whole_and_how_deep_they_are(width):
+def test_segments_know_whether_they_are_whole_and_chunks_how_deep_they_are(width):
     random = np.random.default_rng(width)
     disparity = np.full((40, width), 0.5, np.float32)
     exists = random.random(disparity.shape) > 0.001
@@ -166,11 +166,14 @@ def test_segments_know_whether_they_are_whole_and_how_deep_they_are(width):
             torn = (corners[[1, 3], :-1] != corners[[0, 2], 1:])[:, beside].any()
             assert mesh.seamless[j, s] == (not torn)
             found.add(bool(torn))
+        for c in range(mesh.nearest.shape[1]):
+            part = slice(c * CHUNK, (c + 1) * CHUNK)
+            corners, there = mesh.corners[j, :, part], exists[j, part]
             if there.any():
-                assert mesh.nearest[j, s] == corners[:, there].max()
-                assert mesh.farthest[j, s] == corners[:, there].min()
+                assert mesh.nearest[j, c] == corners[:, there].max()
+                assert mesh.farthest[j, c] == corners[:, there].min()
             else:
-                assert mesh.nearest[j, s] == 0
+                assert mesh.nearest[j, c] == 0
     assert width == 1 or found == {True, False}, "the scene has both kinds"
 
 

@@ -14,7 +14,7 @@ import torch
 
 from kinephoto.scene import raster, reference, twin
 from kinephoto.scene.camera import Camera, Pose, projection
-from kinephoto.scene.mesh import SEGMENT, Mesh, corner_mesh
+from kinephoto.scene.mesh import CHUNK, SEGMENT, Mesh, corner_mesh
 from kinephoto.scene.reference import FARTHEST_SUBPIXEL, LARGEST_FRACTION, SUBPIXELS
 from kinephoto.scene.values import Hits
 
@@ -49,16 +49,15 @@ def mesh_of(corners: np.ndarray, exists: np.ndarray | None = None) -> Mesh:
     """A mesh with given corners [H, 4, W], every quad torn from its neighbours."""
     height, _, width = corners.shape
     exists = np.ones((height, width), bool) if exists is None else exists
-    segments = -(-width // SEGMENT)
-    nearest, farthest = np.zeros((2, height, segments), np.float32)
+    seamless = np.zeros((height, -(-width // SEGMENT)), bool)
+    nearest, farthest = np.zeros((2, height, -(-width // CHUNK)), np.float32)
     for j in range(height):
-        for s in range(segments):
-            there = corners[j, :, s * SEGMENT : (s + 1) * SEGMENT][
-                :, exists[j, s * SEGMENT : (s + 1) * SEGMENT]
-            ]
+        for c in range(nearest.shape[1]):
+            part = slice(c * CHUNK, (c + 1) * CHUNK)
+            there = corners[j, :, part][:, exists[j, part]]
             if there.size:
-                nearest[j, s], farthest[j, s] = there.max(), there.min()
-    return Mesh(np.ascontiguousarray(corners), exists, np.zeros((height, segments), bool), nearest, farthest)
+                nearest[j, c], farthest[j, c] = there.max(), there.min()
+    return Mesh(np.ascontiguousarray(corners), exists, seamless, nearest, farthest)
 
 
 def quad(*disparities: float) -> Mesh:
@@ -169,6 +168,53 @@ def test_fast_and_slow_agree_on_rows_longer_than_a_segment(fast_rasterize):
     assert_same(fast_rasterize(*scene), reference.rasterize(*scene), "long rows")
 
 
+@pytest.mark.parametrize("farther", [0.5, 0.98, 1 - 1e-6, 1.0, 1 + 1e-6, 1.02])
+def test_fast_and_slow_agree_on_layers_that_hide_each_other(fast_rasterize, farther):
+    random = np.random.default_rng(1)
+    first = 0.5 + 0.004 * random.random((9, SEGMENT + 70))
+    first[:, 100:170] -= 0.3
+    second = farther * first
+    second[4, 60:64] = 0.9
+    exists = random.random((2, *first.shape)) > 0.004
+    view = Camera(200.0, (60.0, 5.0), (11, 130))
+    pose = Pose(torch.from_numpy(turned(0.03, 0.02)), torch.tensor([0.07, 0.01, -0.2]))
+    scene = scene_seen(random, [first, second, 0.7 * first], [*exists, exists[0]], view, pose)
+    expected = reference.rasterize(*scene)
+    assert {0, 1} <= set(expected.layer.unique().tolist())
+    assert_same(fast_rasterize(*scene), expected, farther)
+
+
+@pytest.mark.parametrize(("factor", "is_left_out"), [(0.5, True), (0.999, True), (1.0, False), (1.5, False)])
+def test_what_lies_behind_all_that_is_drawn_is_left_out(factor, is_left_out):
+    flat = np.full((4, 2 * CHUNK), 0.5)
+    view = Camera(0.9 * 2 * CHUNK, (CHUNK, 2.0), (4, 2 * CHUNK))
+    both = [np.ones(flat.shape, bool)] * 2
+    meshes, projections, hw = scene_seen(
+        np.random.default_rng(0), [flat, factor * flat], both, view, Pose.identity()
+    )
+    bounds = [raster.bounds_of(*each) for each in zip(meshes, projections, strict=True)]
+    band = raster.Band(hw[1])
+    raster.draw_band(meshes[:1], projections[:1], bounds[:1], reference.NEAR, 0, hw[0], band)
+
+    def may_be_seen(over_others: bool) -> bool:
+        return raster._may_be_seen(
+            bounds[1].chunks,
+            1,
+            1,
+            np.float32(hw[1] - 1),
+            np.float32(0),
+            np.float32(3),
+            over_others,
+            0,
+            band.disparity,
+        )
+
+    assert may_be_seen(False)
+    assert may_be_seen(True) != is_left_out
+    band.disparity[2, CHUNK + 5] = -1  # a hole through which anything is seen
+    assert may_be_seen(True)
+
+
 @pytest.mark.parametrize("rows", [1, 7, 64])
 def test_bands_of_any_height_draw_the_same(rows):
     random = np.random.default_rng(0)
@@ -177,7 +223,7 @@ def test_bands_of_any_height_draw_the_same(rows):
     pose = Pose(torch.from_numpy(turned(0.1, 0.3)), torch.tensor([0.1, 0.1, -0.2]))
     meshes, projections, hw = scene_seen(random, [disparity], [np.ones((40, 40), bool)], view, pose)
     whole = raster.rasterize(meshes, projections, hw)
-    bounds = [raster.segment_bounds(meshes[0], projections[0])]
+    bounds = [raster.bounds_of(meshes[0], projections[0])]
     band = raster.Band(hw[1], rows)
     for first in range(0, hw[0], rows):
         count = min(rows, hw[0] - first)

@@ -29,6 +29,9 @@ the steps of an 8-bit map lie."""
 SEGMENT = 256
 """Quads of one row that are transformed and drawn together; fits the first-level cache."""
 
+CHUNK = 32
+"""Quads of a segment whose range of disparity is known; those hidden by other layers are left out together."""
+
 
 @dataclass(frozen=True, eq=False)
 class Mesh:
@@ -39,8 +42,8 @@ class Mesh:
         exists: [H, W] bool, the quads that are there.
         seamless: [H, S] bool, S = ceil(W / SEGMENT): no tear runs between the quads of this
             segment of a row, so that neighbours may share transformed corners.
-        nearest, farthest: [H, S] float32, range of the existing corners' disparity in the segment;
-            nearest is 0 where the segment is empty.
+        nearest, farthest: [H, C] float32, C = ceil(W / CHUNK), range of the existing corners' disparity in
+            the chunk; nearest is 0 where the chunk is empty.
     """
 
     corners: np.ndarray
@@ -88,16 +91,14 @@ def corner_mesh(
     if bad.any():
         raise InputError(f"{int(bad.sum())} pixels of the layer have no positive, finite disparity.")
     height, width = values.shape
-    segments = -(-width // SEGMENT)
     corners = np.empty((height, 4, width), np.float32)
-    seamless = np.empty((height, segments), np.bool_)
-    nearest = np.empty((height, segments), np.float32)
-    farthest = np.empty((height, segments), np.float32)
+    seamless = np.empty((height, -(-width // SEGMENT)), np.bool_)
+    nearest, farthest = np.empty((2, height, -(-width // CHUNK)), np.float32)
     across, down = np.empty((2, height, width), np.bool_)
     least = STANDS_OUT_LEAST * values.max(initial=0, where=exists) if measured else np.inf
     _links(values, exists, np.float32(1 + tolerance), np.float32(least), across, down)
     _corners(values, across, down, corners)
-    _describe_segments(corners, exists, SEGMENT, seamless, nearest, farthest)
+    _describe_parts(corners, exists, SEGMENT, CHUNK, seamless, nearest, farthest)
     return Mesh(corners, exists, seamless, nearest, farthest)
 
 
@@ -251,25 +252,26 @@ def _corners(disparity, across, down, corners):
 
 
 @kernel
-def _describe_segments(corners, exists, segment, seamless, nearest, farthest):
-    """Fill what Mesh says of each segment, and give missing quads their left neighbour's corners.
+def _describe_parts(corners, exists, segment, chunk, seamless, nearest, farthest):
+    """Fill what Mesh says of segments and chunks, and give missing quads their left neighbour's corners.
 
     A missing quad is never drawn; with its neighbour's corners it does not look like a tear.
     """
     height, _, width = corners.shape
+    seamless[:] = True
+    nearest[:] = 0
+    farthest[:] = np.inf
     for j in range(height):
-        for s in range(seamless.shape[1]):
-            first, last = s * segment, min(width, (s + 1) * segment) - 1
-            whole, high, low = True, np.float32(0), np.float32(np.inf)
-            for i in range(first, last + 1):
-                if not exists[j, i]:
-                    for k in (0, 2):
-                        corners[j, k, i] = corners[j, k + 1, i - 1] if i > 0 else np.float32(1)
-                        corners[j, k + 1, i] = corners[j, k, i]
-                    continue
-                for k in range(4):
-                    high, low = max(high, corners[j, k, i]), min(low, corners[j, k, i])
-                if i > first and exists[j, i - 1]:
-                    for k in (0, 2):
-                        whole &= corners[j, k, i] == corners[j, k + 1, i - 1]
-            seamless[j, s], nearest[j, s], farthest[j, s] = whole, high, low
+        for i in range(width):
+            if not exists[j, i]:
+                for k in (0, 2):
+                    corners[j, k, i] = corners[j, k + 1, i - 1] if i > 0 else np.float32(1)
+                    corners[j, k + 1, i] = corners[j, k, i]
+                continue
+            c = i // chunk
+            for k in range(4):
+                nearest[j, c] = max(nearest[j, c], corners[j, k, i])
+                farthest[j, c] = min(farthest[j, c], corners[j, k, i])
+            if i % segment > 0 and exists[j, i - 1]:
+                for k in (0, 2):
+                    seamless[j, i // segment] &= corners[j, k, i] == corners[j, k + 1, i - 1]

@@ -14,17 +14,20 @@ Why it is written as it is (check benchmarks/renderer.py after each change; each
 - Most quads cover one pixel or none. So SIMD tests every quad against the first pixel of its bounding
   box; the few further pixels are collected and tested together in a second go.
 - Writing to the band is scalar, because two quads may hit one pixel.
+- Chunks of later layers that lie behind all that has been drawn where they would land are left out before their
+  corners are transformed: most of what layers share lies behind the first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from kinephoto.compiled import inlined, kernel
-from kinephoto.scene.mesh import SEGMENT, Mesh
+from kinephoto.scene.mesh import CHUNK, SEGMENT, Mesh
 from kinephoto.scene.reference import (
     FARTHEST_SUBPIXEL,
     LARGEST_FRACTION,
@@ -36,6 +39,9 @@ from kinephoto.scene.values import Hits
 
 BAND = 64
 """Rows of the view that are drawn together."""
+
+_HIDDEN_MARGIN = np.float32(1e-5)  # of a disparity; far above what interpolation can add to it by rounding
+_TOP, _BOTTOM, _LEFT, _RIGHT, _NEAREST = range(5)  # planes of the chunks' bounds
 
 _STRIDE = SEGMENT + 8  # one vertex more than quads, and room to keep planes aligned
 _DROPPED = np.float32(1e9)
@@ -71,7 +77,7 @@ def rasterize(
     u, v, disparity = (np.empty(hw, np.float32) for _ in range(3))
     layer = np.empty(hw, np.int16)
     band = Band(width)
-    bounds = [segment_bounds(mesh, matrix) for mesh, matrix in zip(meshes, projections, strict=True)]
+    bounds = [bounds_of(mesh, matrix) for mesh, matrix in zip(meshes, projections, strict=True)]
     for first in range(0, height, BAND):
         rows = slice(first, min(height, first + BAND))
         draw_band(meshes, projections, bounds, near, first, rows.stop - first, band)
@@ -84,17 +90,30 @@ def rasterize(
     return Hits(*(torch.from_numpy(a) for a in (u, v, disparity, layer)))
 
 
-def segment_bounds(mesh: Mesh, projection: np.ndarray) -> np.ndarray:
-    """[H, S, 4] float32: no vertex of the segment lies outside rows [0, 1] and columns [2, 3], px."""
-    bounds = np.empty((*mesh.nearest.shape, 4), np.float32)
-    _segment_bounds(mesh.nearest, mesh.farthest, mesh.hw[1], projection, bounds)
-    return bounds
+class Bounds(NamedTuple):
+    """Where a mesh's parts lie in a view, px; one that is not there at all from infinity to its negative.
+
+    Attributes:
+        rows: [2, H] float32; the row of quads lies within these rows of the view.
+        chunks: [5, H, C] float32; a chunk lies within rows [0, 1] and columns [2, 3] and is no nearer than [4].
+    """
+
+    rows: np.ndarray
+    chunks: np.ndarray
+
+
+def bounds_of(mesh: Mesh, projection: np.ndarray) -> Bounds:
+    """Where a mesh's parts lie in the view of a projection."""
+    chunks = np.empty((5, *mesh.nearest.shape), np.float32)
+    _chunk_bounds(mesh.nearest, mesh.farthest, mesh.hw[1], projection, chunks)
+    rows = np.stack([chunks[_TOP].min(1), chunks[_BOTTOM].max(1)])
+    return Bounds(rows, chunks)
 
 
 def draw_band(
     meshes: Sequence[Mesh],
     projections: Sequence[np.ndarray],
-    bounds: Sequence[np.ndarray],
+    bounds: Sequence[Bounds],
     near: float,
     first: int,
     rows: int,
@@ -106,8 +125,8 @@ def draw_band(
     band.layer[:rows] = -1
     for index, mesh in enumerate(meshes):
         _draw_layer(
-            mesh.corners, mesh.exists, mesh.seamless, bounds[index], projections[index], near,
-            first, rows, band.u, band.v, band.disparity, band.order,
+            mesh.corners, mesh.exists, mesh.seamless, *bounds[index], projections[index], near,
+            first, rows, index > 0, band.u, band.v, band.disparity, band.order,
         )  # fmt: skip
         _claim(band.order[:rows], band.layer[:rows], index)
 
@@ -126,37 +145,57 @@ def _claim(order, layer, index):
 
 
 @kernel
-def _segment_bounds(nearest, farthest, width, matrix, bounds):
-    """Project the box (columns × rows × disparities) of each segment.
+def _chunk_bounds(nearest, farthest, width, matrix, bounds):
+    """Project the box (columns × rows × disparities) of each chunk.
 
-    x/w and y/w are ratios of linear functions, so while w > 0 their extremes lie at the box's corners.
-    One pixel is added on each side for rounding and snapping.
+    x/w, y/w and d/w are ratios of linear functions, so while w > 0 their extremes lie at the box's corners.
+    One pixel is added on each side for rounding and snapping. An empty chunk lies nowhere, one that is partly
+    behind the camera may lie anywhere.
     """
-    height, segments = nearest.shape
+    height, chunks = nearest.shape
+    low, high, inf = np.float32(-np.inf), np.float32(np.inf), np.inf
+    x0, x1, y0, y1 = np.empty(chunks), np.empty(chunks), np.empty(chunks), np.empty(chunks)
+    z1, least_w = np.empty(chunks), np.empty(chunks)
     for j in range(height):
-        for s in range(segments):
-            if nearest[j, s] <= 0:
-                bounds[j, s, 0] = bounds[j, s, 2] = np.inf
-                bounds[j, s, 1] = bounds[j, s, 3] = -np.inf
-                continue
-            y0 = x0 = np.inf
-            y1 = x1 = -np.inf
-            smallest_w = np.inf
-            for k in range(8):
-                u = float(min(width, (s + (k & 1)) * SEGMENT))
-                v = float(j + ((k >> 1) & 1))
-                d = float(nearest[j, s] if k & 4 else farthest[j, s])
-                w = matrix[2, 0] * u + matrix[2, 1] * v + matrix[2, 2] + matrix[2, 3] * d
-                x = (matrix[0, 0] * u + matrix[0, 1] * v + matrix[0, 2] + matrix[0, 3] * d) / w
-                y = (matrix[1, 0] * u + matrix[1, 1] * v + matrix[1, 2] + matrix[1, 3] * d) / w
-                smallest_w = min(smallest_w, w)
-                x0, x1, y0, y1 = min(x0, x), max(x1, x), min(y0, y), max(y1, y)
-            if smallest_w > SMALLEST_W:
-                bounds[j, s, 0], bounds[j, s, 1] = y0 - 1.5, y1 + 0.5
-                bounds[j, s, 2], bounds[j, s, 3] = x0 - 1.5, x1 + 0.5
-            else:  # partly behind the camera: it may land anywhere
-                bounds[j, s, 0] = bounds[j, s, 2] = -np.inf
-                bounds[j, s, 1] = bounds[j, s, 3] = np.inf
+        x0[:], x1[:], y0[:], y1[:], z1[:], least_w[:] = inf, -inf, inf, -inf, -inf, inf
+        for k in range(8):
+            step, v = CHUNK * (k & 1), float(j + ((k >> 1) & 1))
+            row_x = matrix[0, 1] * v + matrix[0, 2]
+            row_y = matrix[1, 1] * v + matrix[1, 2]
+            row_w = matrix[2, 1] * v + matrix[2, 2]
+            for c in range(chunks):
+                u = float(min(width, c * CHUNK + step))
+                d = float(nearest[j, c]) if k & 4 else float(farthest[j, c])
+                w = matrix[2, 0] * u + row_w + matrix[2, 3] * d
+                r = 1 / w
+                x = (matrix[0, 0] * u + row_x + matrix[0, 3] * d) * r
+                y = (matrix[1, 0] * u + row_y + matrix[1, 3] * d) * r
+                z = d * r
+                x0[c], x1[c] = (x if x < x0[c] else x0[c]), (x if x > x1[c] else x1[c])
+                y0[c], y1[c] = (y if y < y0[c] else y0[c]), (y if y > y1[c] else y1[c])
+                z1[c], least_w[c] = (z if z > z1[c] else z1[c]), (w if w < least_w[c] else least_w[c])
+        for c in range(chunks):
+            empty, ahead = nearest[j, c] <= 0, least_w[c] > SMALLEST_W
+            bounds[_TOP, j, c] = high if empty else (np.float32(y0[c] - 1.5) if ahead else low)
+            bounds[_BOTTOM, j, c] = low if empty else (np.float32(y1[c] + 0.5) if ahead else high)
+            bounds[_LEFT, j, c] = high if empty else (np.float32(x0[c] - 1.5) if ahead else low)
+            bounds[_RIGHT, j, c] = low if empty else (np.float32(x1[c] + 0.5) if ahead else high)
+            bounds[_NEAREST, j, c] = low if empty else (np.float32(z1[c]) if ahead else high)
+
+
+@kernel
+def _all_nearer(zs, left, right, top, bottom, z):
+    """Whether all pixels in [left, right] × [top, bottom] show what is nearer than disparity z."""
+    if left > right:
+        return True
+    limit = max(z, SMALLEST_DISPARITY) * (np.float32(1) + _HIDDEN_MARGIN)
+    for y in range(top, bottom + 1):
+        farther = np.int32(0)
+        for x in range(np.uint64(left), np.uint64(right + 1)):
+            farther += np.int32(1) if zs[y, x] <= limit else np.int32(0)
+        if farther > 0:
+            return False
+    return True
 
 
 @kernel
@@ -403,8 +442,87 @@ def _test_further_pixels(vertices, right, quads, xs, ys, count, gathered, found,
 
 
 @kernel
-def _draw_layer(corners, exists, seamless, bounds, matrix, near, first, rows, us, vs, zs, order):
-    """Draw one layer into a band of ``rows`` rows that starts at row ``first`` of the view."""
+def _may_be_seen(bounds, j, c, last_x, first_y, last_y, over_others, first, zs):
+    """Whether a chunk may touch the band and, if asked, is not behind all that it shows there."""
+    top, bottom = bounds[_TOP, j, c], bounds[_BOTTOM, j, c]
+    left, right = bounds[_LEFT, j, c], bounds[_RIGHT, j, c]
+    if bottom < first_y or top > last_y or right < 0 or left > last_x:
+        return False
+    if not over_others:
+        return True
+    top, bottom = max(top, first_y), min(bottom + 1, last_y)
+    left, right = max(left, np.float32(0)), min(right + 1, last_x)
+    return not _all_nearer(
+        zs, int(left), int(right), int(top) - first, int(bottom) - first, bounds[_NEAREST, j, c]
+    )
+
+
+@kernel
+def _draw_quads(corners, exists, seamless, width, j, start, count, matrix, near, first, last_x, first_y, last_y,
+                us, vs, zs, order, vertices, found, kinds, hits, several,
+                more_xs, more_ys, more_quads, more_kinds, more_found, gathered):  # fmt: skip
+    """Draw quads [start, start + count) of row j, all of one segment; the last two lines are room to work in."""
+    size = _MORE_STRIDE
+    right = _transform_segment(corners, seamless, j, start, count, matrix, near, vertices)
+    present = exists[j, start : start + count]
+    _test_first_pixels(vertices, right, present, last_x, first_y, last_y, found, kinds)
+    hit_count = several_count = 0
+    for i in range(count):
+        hits[hit_count] = i
+        hit_count += 1 if kinds[i] & 3 else 0
+        several[several_count] = i
+        several_count += 1 if kinds[i] & 12 else 0
+    for k in range(hit_count):
+        i = hits[k]
+        number = 2 * (j * width + start + i) + (kinds[i] & 3) - 1
+        _write(
+            np.int64(found[i + _STRIDE]) - first, np.int64(found[i]), found[i + 4 * _STRIDE],
+            np.float32(start + i) + found[i + 5 * _STRIDE], np.float32(j) + found[i + 6 * _STRIDE],
+            number, us, vs, zs, order,
+        )  # fmt: skip
+    k = 0
+    while k < several_count:
+        pending = 0
+        while k < several_count and pending < _CAPACITY:
+            i = several[k]
+            k += 1
+            x0, x1 = np.int64(found[i]), np.int64(found[i + 2 * _STRIDE])
+            y0, y1 = np.int64(found[i + _STRIDE]), np.int64(found[i + 3 * _STRIDE])
+            if kinds[i] == 8:
+                step = np.int64(right)
+                _draw_large_quad(
+                    vertices, i, i + step, i + 8 * _STRIDE, i + 8 * _STRIDE + step, j, start + i,
+                    2 * (j * width + start + i), x0, x1, y0, y1, first, us, vs, zs, order,
+                )  # fmt: skip
+                continue
+            for y in range(y0, y1 + 1):
+                for x in range(x0 + 1 if y == y0 else x0, x1 + 1):
+                    more_xs[pending], more_ys[pending] = x, y
+                    more_quads[pending] = i
+                    pending += 1
+        _test_further_pixels(
+            vertices, right, more_quads, more_xs, more_ys, pending, gathered, more_found, more_kinds
+        )
+        for q in range(pending):
+            if more_kinds[q] == 0:
+                continue
+            i = more_quads[q]
+            number = 2 * (j * width + start + i) + more_kinds[q] - 1
+            _write(
+                np.int64(more_ys[q]) - first, np.int64(more_xs[q]), more_found[q],
+                np.float32(start + i) + more_found[q + size], np.float32(j) + more_found[q + 2 * size],
+                number, us, vs, zs, order,
+            )  # fmt: skip
+
+
+@kernel
+def _draw_layer(
+    corners, exists, seamless, row_bounds, bounds, matrix, near, first, rows, over_others, us, vs, zs, order
+):
+    """Draw one layer into a band of ``rows`` rows that starts at row ``first`` of the view.
+
+    ``over_others``: others have been drawn, and what lies behind them can be left out.
+    """
     height, _, width = corners.shape
     last_x, first_y, last_y = np.float32(us.shape[1] - 1), np.float32(first), np.float32(first + rows - 1)
     vertices = np.empty(16 * _STRIDE, np.float32)
@@ -417,60 +535,21 @@ def _draw_layer(corners, exists, seamless, bounds, matrix, near, first, rows, us
     more_quads, more_kinds = np.empty(size, np.int32), np.empty(size, np.int32)
     more_found, gathered = np.empty(3 * size, np.float32), np.empty((16, size), np.float32)
     for j in range(height):
+        if row_bounds[1, j] < first_y or row_bounds[0, j] > last_y:
+            continue
         for s in range(seamless.shape[1]):
-            if bounds[j, s, 1] < first_y or bounds[j, s, 0] > last_y:
-                continue
-            if bounds[j, s, 3] < 0 or bounds[j, s, 2] > last_x:
-                continue
-            start = s * SEGMENT
-            count = min(width, start + SEGMENT) - start
-            right = _transform_segment(corners, seamless[j, s], j, start, count, matrix, near, vertices)
-            present = exists[j, start : start + count]
-            _test_first_pixels(vertices, right, present, last_x, first_y, last_y, found, kinds)
-            hit_count = several_count = 0
-            for i in range(count):
-                hits[hit_count] = i
-                hit_count += 1 if kinds[i] & 3 else 0
-                several[several_count] = i
-                several_count += 1 if kinds[i] & 12 else 0
-            for k in range(hit_count):
-                i = hits[k]
-                number = 2 * (j * width + start + i) + (kinds[i] & 3) - 1
-                _write(
-                    np.int64(found[i + _STRIDE]) - first, np.int64(found[i]), found[i + 4 * _STRIDE],
-                    np.float32(start + i) + found[i + 5 * _STRIDE], np.float32(j) + found[i + 6 * _STRIDE],
-                    number, us, vs, zs, order,
-                )  # fmt: skip
-            k = 0
-            while k < several_count:
-                pending = 0
-                while k < several_count and pending < _CAPACITY:
-                    i = several[k]
-                    k += 1
-                    x0, x1 = np.int64(found[i]), np.int64(found[i + 2 * _STRIDE])
-                    y0, y1 = np.int64(found[i + _STRIDE]), np.int64(found[i + 3 * _STRIDE])
-                    if kinds[i] == 8:
-                        step = np.int64(right)
-                        _draw_large_quad(
-                            vertices, i, i + step, i + 8 * _STRIDE, i + 8 * _STRIDE + step, j, start + i,
-                            2 * (j * width + start + i), x0, x1, y0, y1, first, us, vs, zs, order,
-                        )  # fmt: skip
-                        continue
-                    for y in range(y0, y1 + 1):
-                        for x in range(x0 + 1 if y == y0 else x0, x1 + 1):
-                            more_xs[pending], more_ys[pending] = x, y
-                            more_quads[pending] = i
-                            pending += 1
-                _test_further_pixels(
-                    vertices, right, more_quads, more_xs, more_ys, pending, gathered, more_found, more_kinds
-                )
-                for q in range(pending):
-                    if more_kinds[q] == 0:
-                        continue
-                    i = more_quads[q]
-                    number = 2 * (j * width + start + i) + more_kinds[q] - 1
-                    _write(
-                        np.int64(more_ys[q]) - first, np.int64(more_xs[q]), more_found[q],
-                        np.float32(start + i) + more_found[q + size], np.float32(j) + more_found[q + 2 * size],
-                        number, us, vs, zs, order,
+            # What is to be seen of the segment is drawn in runs of chunks, each as long as it can be.
+            begin, end = s * SEGMENT, min(width, (s + 1) * SEGMENT)
+            for chunk in range(begin, end + CHUNK, CHUNK):
+                if chunk < end and _may_be_seen(
+                    bounds, j, chunk // CHUNK, last_x, first_y, last_y, over_others, first, zs
+                ):
+                    continue
+                after = min(chunk, end)
+                if begin < after:
+                    _draw_quads(
+                        corners, exists, seamless[j, s], width, j, begin, after - begin, matrix, near,
+                        first, last_x, first_y, last_y, us, vs, zs, order, vertices, found, kinds, hits, several,
+                        more_xs, more_ys, more_quads, more_kinds, more_found, gathered,
                     )  # fmt: skip
+                begin = chunk + CHUNK

@@ -254,7 +254,7 @@ class Renderer:
 
             return copy
         meshes = [prepared.mesh for prepared in self._prepared]
-        bounds = [raster.segment_bounds(m, p) for m, p in zip(meshes, matrices, strict=True)]
+        bounds = [raster.bounds_of(m, p) for m, p in zip(meshes, matrices, strict=True)]
 
         def draw(first: int, count: int, band: Band) -> None:
             raster.draw_band(meshes, matrices, bounds, raster.NEAR, first, count, band)
