@@ -130,6 +130,7 @@ BAD = [
     ("--extend left=200%,right=200% --size 2000", "at most 4320 a side"),
     ("--depth gone.png", "There is no depth file gone.png"),
     ("--depth wide.png", "they must have the same aspect"),
+    ("--depth hub:nobody/nothing --offline", "--offline forbids"),
     ("--device nowhere --painter classical", "There is no device 'nowhere'"),
     ("--credentials -o x.webm", "x.webm cannot hold Content Credentials"),
     ("--settings wrong.json", "There is no setting 'wobble'"),

@@ -296,12 +296,17 @@ def produce_out_animation(
 def _check_depth(settings: OutAnimateSettings, hw: tuple[int, int]) -> None:
     """Refuse a depth that there isn't, or that doesn't fit, before the scene is painted.
 
-    Networks find their faults when they are loaded, which is left for later.
+    A network other than the built-in one is loaded for that and let go again: painting takes longer.
     """
     asked = settings.depth
     if asked == "embedded":
         raise InputError("A scene that is painted brings no depth along; --depth auto estimates it.")
-    if asked in ("auto", "builtin") or asked.startswith("hub:") or Path(asked).is_dir():
+    if asked in ("auto", "builtin"):
+        return
+    if asked.startswith("hub:") or Path(asked).is_dir():
+        from kinephoto.scene.depth_networks import TransformersDepth
+
+        TransformersDepth(asked.removeprefix("hub:"), device=settings.device, offline=settings.offline)
         return
     nothing = Photo(torch.zeros(3, *hw), Camera.from_field_of_view(hw), Capture("the painted scene"))
     estimate_depth(nothing, asked, floor=settings.depth_range)
