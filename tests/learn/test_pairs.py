@@ -26,6 +26,16 @@ def scene(photo):
     return rgb, photo_disparity(photo)
 
 
+def test_the_near_thing_takes_its_edge_along_as_in_a_film(photo):
+    disparity = photo_disparity(photo)
+    code = photo.code.astype(np.float32) / 255
+    near = torch.from_numpy(code > 0.5 * (code.max() + np.median(code)))
+    taken_along = (disparity > 0.7 * float(disparity.max())) & ~near
+    # The near thing's own edge, half its colour, is not left to the background.
+    ring = torch.nn.functional.max_pool2d(near[None].float(), 3, 1, 1)[0].bool() & ~near
+    assert float(taken_along[ring].float().mean()) > 0.5
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_pair_depends_on_seed_and_index_alone(scene, kind):
     once, again = (cycle_pair(*scene, 5, 7, kinds=[kind]) for _ in range(2))

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from kinephoto.errors import InputError
-from kinephoto.learn.autoencoder import fit_components, save_autoencoder, train_autoencoder
+from kinephoto.learn.autoencoder import across, down, fit_components, save_autoencoder, train_autoencoder
 from kinephoto.learn.autoencoder_settings import AutoencoderSettings
 from kinephoto.learn.bank import HoleBank
 from kinephoto.learn.hole_crops import hole_batch
@@ -138,3 +138,11 @@ def test_corrupted_latents_are_true_where_known(painter, batch):
     assert float(apart[~known].mean()) > 0.1
     again = corrupted(truth, truth, torch.ones_like(truth[:, :1]), torch.Generator().manual_seed(0))
     assert torch.equal(again, truth)
+
+
+def test_what_alternates_is_all_of_a_comb_and_none_of_a_slope():
+    comb = torch.tensor([0.1, -0.1]).repeat(4).expand(1, 3, 6, 8)
+    slope = torch.arange(8.0).expand(1, 3, 6, 8)
+    torch.testing.assert_close(across(comb + slope)[..., 1:-1], comb[..., 1:-1])
+    assert float(down(comb).abs().max()) == 0
+    torch.testing.assert_close(down((comb + slope).mT)[..., 1:-1, :], comb.mT[..., 1:-1, :])

@@ -42,7 +42,7 @@ from kinephoto.painter.networks import quiet
 PATCHES_PER_PHOTO = 40
 CHECK_CROPS = 96
 """Held-out crops, always the same, by which a run is judged."""
-CHROMA_WEIGHT = 2.0
+CHROMA_WEIGHT, ALTERNATING_WEIGHT = 2.0, 4.0
 
 
 def fit_components(net: PatchAutoencoder, photos: Sequence[Labelled], seed: int) -> None:
@@ -68,13 +68,16 @@ def decoder_loss(
 ) -> tuple[Tensor, Tensor]:
     """The loss, and how different the composites look to an AlexNet; both scalars.
 
-    Absolute error of the hole, its tint more than its brightness, since the perceptual networks hardly see that;
-    a little of the known, for a seam must meet something; and how the composite looks, its seam in view.
+    Absolute error of the hole, its tint more than its brightness, since the perceptual networks hardly see that,
+    and most of all what alternates from pixel to pixel, which they take for texture; a little of the known, for a
+    seam must meet something; and how the composite looks, its seam in view.
     """
     hole = (~batch.known)[:, None].float()
     decoded = net.picture(z, 2 * batch.filled - 1, hole)
     found = decoded.float() / 2 + 0.5
     error = (found - batch.rgb).abs() + CHROMA_WEIGHT * (chroma(found) - chroma(batch.rgb)).abs()
+    combs = (alternating(found - batch.rgb).abs() for alternating in (across, down))
+    error = error + ALTERNATING_WEIGHT * sum(combs)
     absolute = (error * (hole + 0.1)).mean((1, 2, 3)) / (hole + 0.1).mean((1, 2, 3))
     composite = torch.lerp(batch.rgb, found, hole)
     looked, seen = looks(composite, batch.rgb, hole, rng)
@@ -84,6 +87,17 @@ def decoder_loss(
 def chroma(rgb: Tensor) -> Tensor:
     """[B, 3, H, W] -> the same without its brightness."""
     return rgb - rgb.mean(1, keepdim=True)
+
+
+def across(rgb: Tensor) -> Tensor:
+    """[B, 3, H, W] -> the same without what doesn't alternate from column to column: all of a comb, none of a slope."""
+    padded = F.pad(rgb, (1, 1, 0, 0), mode="replicate")
+    return (2 * rgb - padded[..., :-2] - padded[..., 2:]) / 4
+
+
+def down(rgb: Tensor) -> Tensor:
+    """``across`` from row to row."""
+    return across(rgb.mT).mT
 
 
 def train_autoencoder(settings: AutoencoderSettings) -> Generator[Progress, None, None]:

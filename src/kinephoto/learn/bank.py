@@ -15,10 +15,11 @@ from kinephoto.errors import InputError
 from kinephoto.learn.pairs import MIXTURE, Kind, Motion, cycle_pair, index_of
 from kinephoto.learn.photos import Labelled
 from kinephoto.scene.depth import FLOOR
-from kinephoto.scene.edges import sharpen
+from kinephoto.scene.edges import default_widening_px, sharpen, widen_near
+from kinephoto.scene.mesh import sharpen_edges
 from kinephoto.whole_file import written_whole
 
-VERSION = 2
+VERSION = 3
 """Of how holes are made; another one makes them anew."""
 
 LEAST_HOLE = 0.0005
@@ -34,7 +35,7 @@ class Holes:
     Attributes:
         known: [N, H, W] bool; pairs without a hole are left out, so N may be 0.
         kinds: of each, numbers into ``tuple(MIXTURE)``; [N] uint8.
-        disparity: [H, W] float16 > 0, sharpened.
+        disparity: [H, W] float16 > 0, sharpened and widened.
     """
 
     known: np.ndarray
@@ -115,9 +116,10 @@ class HoleBank:
 
 
 def photo_disparity(photo: Labelled) -> torch.Tensor:
-    """[H, W] float32 in [FLOOR, about 1], sharpened: as a film's first layer has it."""
+    """[H, W] float32 in [FLOOR, about 1], sharpened and widened: as a film's first layer has it."""
     label = np.square(photo.code.astype(np.float32) / 255)
     near = max(float(np.quantile(label, 0.99)), 1e-3)
     disparity = torch.from_numpy(FLOOR + (1 - FLOOR) * label / near)
     rgb = torch.from_numpy(photo.rgb.copy()).permute(2, 0, 1).float() / 255
-    return sharpen(disparity, rgb)
+    steps = sharpen_edges(sharpen(disparity, rgb))
+    return widen_near(steps, default_widening_px(photo.code.shape))
