@@ -84,7 +84,7 @@ def test_a_metric_amount_above_the_safe_one_is_made_and_said(
 ) -> None:
     words = "--depth depth.png --seconds 0.25 --amount 0.2 --max-hole 0.01 --painter classical"
     code, said = run("animate", "beach.jpg", *words.split())
-    assert code == 0 and "would stay under 1%" in said
+    assert code == 0 and "--amount auto would take 0.0" in said and "stay under 1.0%" in said
 
 
 def test_preview_shows_depth_views_and_holes_on_one_sheet(
@@ -114,6 +114,35 @@ def test_doctor_names_versions_devices_and_weights(kinephoto) -> None:
     said = answer.stdout.decode()
     for word in ("Python", "torch", "numba", "cores", "depth, built in", "Extra eval"):
         assert word in said
+
+
+def test_it_runs_as_a_module_under_its_own_name() -> None:
+    import subprocess
+    import sys
+
+    answer = subprocess.run([sys.executable, "-m", "kinephoto", "info", "-h"], capture_output=True, text=True)
+    assert answer.returncode == 0 and "Usage: kinephoto info" in answer.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (
+            "--painter classical --steps 30 --prompt dunes",
+            "--prompt and --steps do nothing with --painter classical.",
+        ),
+        ("--painter classical --divergence 3", "--divergence does nothing without --stereo."),
+        ("--painter classical --stereo sbs -o still.jpg --seconds 3", "--seconds does nothing for a photo."),
+        ("--painter classical --stereo sbs --divergence 3 -o s.gif", None),
+    ],
+)
+def test_flags_that_change_nothing_are_said(
+    run, small_photo: Path, small_depth: Path, words: str, says: str | None
+) -> None:
+    film = [] if "--seconds" in words else ["--seconds", "0.1"]
+    code, said = run("animate", "beach.jpg", "--depth", "depth.png", *film, *words.split())
+    notes = [line.removeprefix("Note: ") for line in said.splitlines() if "nothing" in line]
+    assert code == 0 and notes == ([] if says is None else [says])
 
 
 def test_version_and_help_come_without_the_heavy_packages(kinephoto) -> None:
@@ -179,6 +208,10 @@ BAD = [
     (("depth", "beach.jpg", "-o", "d.png", "--max-megapixels", "0.01"), "the limit (max_megapixels) is 0.01"),
     (("depth", "beach.jpg", "-o", "d.png", "--max-megapixels", "0"), "--max-megapixels is 0.0; it must be"),
     (("animate", "beach.jpg", "--quality", "lovely"), "The quality is draft, good, best or a number"),
+    (("animate", "beach.jpg", "--quality", "-3"), "or a number from 0 to 51 for h264; got '-3'"),
+    (("animate", "https://example.com/a.jpg"), "https://example.com/a.jpg is an address"),
+    (("depth", "s3://photos/a.jpg", "-o", "d.png"), "s3://photos/a.jpg is an address, and this reads files"),
+    (("outpaint", "http://example.com/cup.png", "-o", "d.png"), "http://example.com/cup.png is an address"),
     (("animate", "beach.jpg", "--save-mask", "beach.mp4"), "Two outputs have the same name, beach.mp4"),
     (("animate", "beach.jpg", "--save-depth", "depth.tiff"), "writes a depth map as .png or .npy"),
     (("animate", "text.jpg"), "text.jpg"),
@@ -293,7 +326,7 @@ def test_out_of_range_settings_name_their_flag() -> None:
 
     for values, says in (
         ({"size": 10}, "--size is 10; it must be from 64 to 4320."),
-        ({"seed": -1}, "--seed is -1; it must be from 0 to"),
+        ({"seed": -1}, "--seed is -1; it must be from 0 to 4294967295"),
         ({"colour": "red"}, "There is no setting 'colour'"),
         ({"ease": "bouncy"}, "--ease is 'bouncy'"),
     ):

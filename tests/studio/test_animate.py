@@ -192,6 +192,7 @@ def test_stages_are_told_in_order() -> None:
 
 def test_sizes_are_even_and_keep_the_aspect() -> None:
     assert hw_of((768, 1024), 512) == (512, 682) and hw_of((1024, 768), 512) == (682, 512)
+    assert hw_of((500, 8000), None) == (256, 4096) and hw_of((500, 8000), 500) == (500, 8000)
     assert hw_of((3000, 4000), None) == (720, 960) and hw_of((301, 401), None) == (300, 400)
 
 

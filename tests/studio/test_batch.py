@@ -376,7 +376,7 @@ def test_what_is_other_is_named_or_counted(photos: Path, plan: Plan, tmp_path: P
         ("animate", f'{{"prompt": "{"a" * 1001}"}}', "The prompt has 1001 characters"),
         ("animate", '{"speed": 3}', "There is no setting 'speed'"),
         ("depth", '{"depth": "sonar"}', "There is no depth source 'sonar'"),
-        ("depth", '{"depth_range": 2}', "--depth-range is 2; it must be from 0 to 1"),
+        ("depth", '{"depth_range": 2}', "--depth-range is 2; it must be more than 0 and less than 1"),
         ("depth", '{"box": "1,2,3,4"}', "--box is for objects; depth has none"),
         ("outpaint", '{"scene_size": "9"}', "The scene is 9 x 9 px"),
     ],

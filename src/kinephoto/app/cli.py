@@ -15,7 +15,7 @@ from kinephoto.app.batch import EXAMPLES as BATCH_EXAMPLES
 from kinephoto.app.batch import batch
 from kinephoto.app.evaluate import evaluate
 from kinephoto.app.filming import Subject, beside, make_film
-from kinephoto.app.flags import FilmFlags, Quiet
+from kinephoto.app.flags import FilmFlags, Quiet, no_address
 from kinephoto.app.info import info
 from kinephoto.app.models import models
 from kinephoto.app.options import with_flags, with_settings
@@ -70,7 +70,10 @@ app.add_typer(models, name="models")
 app.add_typer(evaluate, name="evaluate")
 app.command()(info)
 
-PhotoArgument = Annotated[Path, typer.Argument(metavar="PHOTO", help="The photo, or - for standard input.")]
+PhotoArgument = Annotated[
+    Path,
+    typer.Argument(metavar="PHOTO", help="The photo, or - for standard input.", callback=no_address),
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -207,7 +210,7 @@ def doctor() -> None:
 def main() -> None:
     """Run the command line: exit code 0 done, 1 failed, 2 misused, 130 cancelled."""
     try:
-        app()
+        app(prog_name="kinephoto")
     except InputError as error:
         leave(f"Error: {error}", 2)
     except KeyboardInterrupt:

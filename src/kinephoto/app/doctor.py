@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 from kinephoto.machine import usable_cores
+from kinephoto.studio.estimate import COMPILING_S, renderer_is_compiled
+from kinephoto.wording import in_words
 
 PACKAGES = (
     *("torch", "numpy", "scipy", "numba", "opencv-python-headless", "pillow", "pillow-heif", "av"),
@@ -97,16 +98,11 @@ def _advice() -> list[str]:
     available = _available_memory()
     if available is not None and available < LITTLE_MEMORY_BYTES:
         lines.append(f"  {available / 2**30:.1f} GiB of memory free: stay below --size 2160.")
-    if not _renderer_is_compiled():
-        lines.append("  the first video takes about 15 s longer: the renderer is compiled, once.")
+    if not renderer_is_compiled():
+        lines.append(
+            f"  the first video takes {in_words(COMPILING_S)} longer: the renderer is compiled, once."
+        )
     return lines or ["  nothing will be unusually slow."]
-
-
-def _renderer_is_compiled() -> bool:
-    """Whether Numba's cache holds anything of ours."""
-    here = Path(__file__).resolve().parents[1] / "scene" / "__pycache__"
-    places = [here, Path(os.environ["NUMBA_CACHE_DIR"])] if "NUMBA_CACHE_DIR" in os.environ else [here]
-    return any(next(place.rglob("raster*.nbi"), None) is not None for place in places if place.is_dir())
 
 
 def _memory() -> str:

@@ -62,7 +62,7 @@ def make_film(
         InputError: what cannot be used. Then nothing of the outputs is there.
     """
     from kinephoto.studio.files import check_spared
-    from kinephoto.studio.outputs import Outputs, check, files_read, for_outputs
+    from kinephoto.studio.outputs import Outputs, check, files_read, for_outputs, idle_flags
     from kinephoto.studio.produce import target_of
 
     target, notes = target_of(asked.output or beside(source, ".mp4"), settings)
@@ -72,11 +72,12 @@ def make_film(
     )
     check_spared(outputs.files, [source, *files_read(settings)])
     check(outputs, settings)
+    idle = idle_flags(outputs, settings)
     settings = for_outputs(settings, outputs)
     subject = opened()
     check(outputs, settings, subject.hw)
     signer = _signer(asked, source, outputs.videos)
-    for note in (*subject.notes, *notes):
+    for note in (*subject.notes, *notes, *idle):
         say(f"Note: {note}", asked.quiet)
     if not asked.quiet:
         say(_expected(subject, settings))
@@ -115,7 +116,7 @@ def as_file(source: Path) -> Iterator[Path]:
 
 def _expected(subject: Subject, settings: AnimateSettings) -> str:
     """Such as "96 frames of 720×540: about 20 s."."""
-    from kinephoto.studio.estimate import estimate_seconds
+    from kinephoto.studio.estimate import COMPILING_S, estimate_seconds, renderer_is_compiled
     from kinephoto.studio.outputs import frame_hw, whole_hw
     from kinephoto.wording import in_words
 
@@ -130,7 +131,10 @@ def _expected(subject: Subject, settings: AnimateSettings) -> str:
         scene_hw=subject.hw if subject.is_painted else None,
     )
     frames = "1 frame" if count == 1 else f"{count} frames"
-    return f"{frames} of {whole[1]}×{whole[0]}: {in_words(seconds)}."
+    first = (
+        "" if renderer_is_compiled() else f", and {in_words(COMPILING_S)} to compile the renderer, this once"
+    )
+    return f"{frames} of {whole[1]}×{whole[0]}: {in_words(seconds)}{first}."
 
 
 def _closing(made: Report, outputs: Outputs) -> Iterator[str]:
@@ -139,14 +143,17 @@ def _closing(made: Report, outputs: Outputs) -> Iterator[str]:
     trajectory = world.trajectory
     if trajectory.hole_share > trajectory.path.max_hole and trajectory.path.amount is not None:
         yield (
-            f"This move opens holes of {trajectory.hole_share:.0%} of a frame; --amount {trajectory.safe_amount:.3f} "
-            f"would stay under {trajectory.path.max_hole:.0%}."
+            f"This move opens holes of {trajectory.hole_share:.1%} of a frame; --amount auto would take "
+            f"{trajectory.safe_amount:.3f} and stay under {trajectory.path.max_hole:.1%}."
         )
     length = "" if outputs.still else f"{round(video.seconds, 2):g} s, "
     yield (
         f"{' and '.join(outputs.videos)}: {length}{video.hw[1]}×{video.hw[0]}, {size_in_words(video.bytes)}; "
         f"depth: {world.depth_name}; at most {made.invented_most:.1%} of a frame is invented."
     )
+    others = [str(name) for name in outputs.files if str(name) not in outputs.videos]
+    if others:
+        yield f"Beside it: {', '.join(others)}."
 
 
 def _signer(asked: FilmFlags, source: Path, targets: list[str]) -> Signer | None:

@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from kinephoto.errors import InputError
+
 OUTPUT = "Output"
 """The group in which help shows them."""
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing unless something is wrong.")]
+
+
+def no_address(source: Path) -> Path:
+    """The file that a command reads.
+
+    Raises:
+        InputError: it is an address in the web.
+    """
+    # A path has lost one of the two slashes.
+    address = re.match(r"([a-z][a-z0-9+.-]+):/(?!/)(.*)", str(source))
+    if address and not source.exists():
+        raise InputError(
+            f"{address[1]}://{address[2]} is an address, and this reads files: fetch it first, or take kinephoto "
+            "batch, which reads addresses as well."
+        )
+    return source
 
 
 Credentials = Annotated[

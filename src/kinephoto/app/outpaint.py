@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from kinephoto.app.filming import Subject, as_file, make_film
-from kinephoto.app.flags import OUTPUT, FilmFlags, Quiet
+from kinephoto.app.flags import OUTPUT, FilmFlags, Quiet, no_address
 from kinephoto.app.options import with_flags, with_settings
 from kinephoto.app.show import bar, say
 from kinephoto.studio.outpaint_settings import OutAnimateSettings, OutpaintSettings
@@ -39,6 +39,7 @@ ObjectArgument = Annotated[
     typer.Argument(
         metavar="OBJECT",
         help="A picture with transparency, or a photo with --mask, --select or --box; - for standard input.",
+        callback=no_address,
     ),
 ]
 

@@ -12,7 +12,7 @@ from kinephoto.errors import InputError
 from kinephoto.measure import speed_depthflow
 from kinephoto.measure.speed import Contestant
 
-KINEPHOTO = (sys.executable, "-m", "kinephoto.app.cli")
+KINEPHOTO = (sys.executable, "-m", "kinephoto")
 FPS = 24
 # A film's width, times its height.
 ASPECT = 16 / 9

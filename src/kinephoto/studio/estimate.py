@@ -7,7 +7,9 @@ these the estimate is within a third; expect half to twice, since photos differ 
 
 from __future__ import annotations
 
+import os
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -24,6 +26,7 @@ LOAD_S = {"builtin": 3.5}
 
 PAINTED_VIEWS = 3.0
 DEPTH_S = 2.2
+COMPILING_S = 15.0  # once on a machine
 FIXED_S = 2.9  # Python, torch and the renderer's compiled code starting, and ending
 PROBE_S = 0.0053
 """What ``_probe`` takes there."""
@@ -55,6 +58,16 @@ def estimate_seconds(
     scene = SCENE_S[known] * scene_hw[0] * scene_hw[1] / 1e6 if scene_hw else 0.0
     shared = DEPTH_S + frame_count * eyes * FILM_S * megapixels
     return FIXED_S + _slowness() * (LOAD_S.get(known, 0.0) + scene + paintings * paint + shared / workers)
+
+
+def renderer_is_compiled() -> bool:
+    """Whether Numba's cache holds the renderer, so that it needn't be compiled again."""
+    given = os.environ.get("NUMBA_CACHE_DIR")
+    scene = Path(__file__).resolve().parents[1] / "scene"
+    if not given and not os.access(scene, os.W_OK):
+        return True  # it lies somewhere in the user's own cache; better too little said than wrong each time
+    place = Path(given) if given else scene / "__pycache__"
+    return place.is_dir() and next(place.rglob("raster*.nbi"), None) is not None
 
 
 def _slowness() -> float:

@@ -179,7 +179,7 @@ def checked_codec(codec: str | None, codecs: tuple[str, ...], target: str | Path
     if codec is None:
         return codecs[0]
     if codec not in codecs:
-        raise InputError(f"{target} cannot hold the codec {codec}; it takes {', '.join(codecs)}.")
+        raise InputError(f"kinephoto writes {' or '.join(codecs)} into {target}, not {codec}.")
     return codec
 
 
@@ -188,7 +188,8 @@ def checked_quality(quality: str | int, codec: str) -> int:
     least, most = CODECS[codec].quality_range
     if isinstance(quality, str):
         if quality not in QUALITIES:
-            raise InputError(f"The quality is {', '.join(QUALITIES)} or a number; got {quality!r}.")
+            own = f" from {least} to {most} for {codec}" if CODECS[codec].quality else ""
+            raise InputError(f"The quality is {', '.join(QUALITIES)} or a number{own}; got {quality!r}.")
         return CODECS[codec].quality.get(quality, 0)
     if not CODECS[codec].quality:
         raise InputError(f"{codec} has no quality to set as a number; got {quality}.")

@@ -18,7 +18,7 @@ from kinephoto.studio.files import check_file, check_suffix
 from kinephoto.studio.formats import LONGEST_SIDE_PX, checked_quality
 from kinephoto.studio.frame_size import hw_of
 from kinephoto.studio.pictures import DEPTH_SUFFIXES, PICTURE_SUFFIXES
-from kinephoto.studio.settings import AnimateSettings, MoveSettings
+from kinephoto.studio.settings import AnimateSettings, MoveSettings, flag_of, is_default
 from kinephoto.studio.sinks import check_sink, files_of, is_still
 from kinephoto.studio.stereo import Stereo
 from kinephoto.studio.stereo_layout import LAYOUTS, composed_hw
@@ -147,6 +147,23 @@ def for_outputs(settings: AnimateSettings, outputs: Outputs) -> AnimateSettings:
         return settings
     rest = {"path": "still", "amount": "auto", "loop": False, "hold": 0.0, "seconds": 1 / 24, "fps": 24.0}
     return settings.model_copy(update=rest)
+
+
+def idle_flags(outputs: Outputs, settings: AnimateSettings) -> list[str]:
+    """A sentence for each reason why flags that were given change nothing."""
+    reasons: list[tuple[str, tuple[str, ...]]] = []
+    if settings.stereo == "mono":
+        reasons.append(("without --stereo", ("divergence", "convergence")))
+    if settings.painter.partition(":")[0] in ("classical", "opencv"):
+        reasons.append((f"with --painter {settings.painter}", ("prompt", "steps", "guidance")))
+    if outputs.still:
+        reasons.append(("for a photo", ("path", "amount", "ease", "loop", "hold", "seconds", "fps")))
+    sentences = []
+    for why, names in reasons:
+        given = [flag_of(name, type(settings)) for name in names if not is_default(settings, name)]
+        if given:
+            sentences.append(f"{' and '.join(given)} {'do' if given[1:] else 'does'} nothing {why}.")
+    return sentences
 
 
 def check(outputs: Outputs, settings: AnimateSettings, hw: tuple[int, int] | None = None) -> None:

@@ -32,7 +32,7 @@ class MoveSettings(BaseModel):
     path: str = setting("swing", f"Camera move: {', '.join(PATH_NAMES)}; or a path file.", "Camera")
     amount: str = setting(
         "auto",
-        "How far: auto, small, medium, large, or near against far as a share of the longer side.",
+        "How far: auto, small (0.02), medium (0.04), large (0.08), or near against far as a share of the longer side.",
         "Camera",
     )
     ease: Literal["smooth", "linear"] = setting("smooth", "How the move starts and stops.", "Camera")
@@ -68,7 +68,11 @@ class AnimateSettings(MoveSettings):
     seconds: float = setting(4.0, "Length of the film.", "Film", ge=0.04, le=600)
     fps: float = setting(24.0, "Frames per second.", "Film", ge=1, le=120)
     size: int | None = setting(
-        None, "Short side in px; the photo's own, at most 720, otherwise.", "Film", ge=64, le=4320
+        None,
+        "Short side in px; otherwise the photo's own, at most 720, the long one at most 4096.",
+        "Film",
+        ge=64,
+        le=4320,
     )
     quality: str = setting("good", "draft, good, best, or the codec's own number.", "Film")
     codec: str | None = setting(None, "h264, vp9 or av1, where the file can hold it.", "Film")
@@ -89,7 +93,7 @@ class AnimateSettings(MoveSettings):
     )
     painter: str = setting(
         "auto",
-        "Who fills what comes into view: auto, builtin, classical, opencv:telea, sd:FOLDER, hub:ID.",
+        "Who fills what comes into view: auto, builtin, builtin:FOLDER, classical, opencv:telea, sd:FOLDER, hub:ID.",
         "Painting",
     )
     mode: Literal["world", "autoregressive"] = setting(
@@ -203,7 +207,15 @@ def _sentence(model: type[BaseModel], name: str, error: Any) -> str:
     flag, value = flag_of(name, model), error.get("input")
     low, high = limits.get("ge", limits.get("gt")), limits.get("le", limits.get("lt"))
     if low is not None and high is not None:
-        return f"{flag} is {value}; it must be from {low:g} to {high:g}."
+        if model.model_fields[name].annotation is int or not {"gt", "lt"} & set(limits):
+            # A whole number below the limit.
+            most = str(int(high) - 1) if "lt" in limits else f"{high:g}"
+            return f"{flag} is {value}; it must be from {low:g} to {most}."
+        above, below = (
+            "more than" if "gt" in limits else "at least",
+            "less than" if "lt" in limits else "at most",
+        )
+        return f"{flag} is {value}; it must be {above} {low:g} and {below} {high:g}."
     if low is not None:
         return f"{flag} is {value}; it must be {'more than' if 'gt' in limits else 'at least'} {low:g}."
     return f"{flag} is {value!r}: {error['msg'][0].lower()}{error['msg'][1:]}."
