@@ -216,5 +216,20 @@ def test_files_that_are_no_depth_are_refused(tmp_path: Path) -> None:
     assert "\n" not in str(refused.value)
     with pytest.raises(InputError, match="--offline forbids"):
         estimate_depth(photo(), "hub:nobody/nothing", offline=True)
-    with pytest.raises(InputError, match="must lie between 0 and 1"):
-        estimate_depth(photo(), ramp(), floor=1.5)
+    for floor in (1.5, "0.1", None):
+        with pytest.raises(InputError, match="must be a number between 0 and 1"):
+            estimate_depth(photo(), ramp(), floor=floor)
+
+
+def test_what_is_no_source_and_gives_no_disparity_is_one_sentence() -> None:
+    class Plain:
+        def disparity(self, rgb: torch.Tensor) -> torch.Tensor:
+            return rgb[0]
+
+    for source, says in (
+        (3, r"The depth source is 3; it must be a name, a file, an array, or have a method disparity\(rgb\)"),
+        (photo(), "The depth source is an object of type Photo"),
+        (Plain(), "The depth source gave an object of type Tensor; its method disparity"),
+    ):
+        with pytest.raises(InputError, match=says):
+            estimate_depth(photo(), source)

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from kinephoto.errors import InputError
 from kinephoto.scene import depthnet
 from kinephoto.scene.depthnet import (
+    MOST_TOKENS,
     DepthNet,
     DepthNetConfig,
     attention,
@@ -250,3 +251,12 @@ def test_the_weights_in_the_package_are_of_the_default_network():
     assert read_config(builtin_weights()) == DepthNetConfig()
     weights = load_depthnet(builtin_weights()).state_dict().values()
     assert all(bool(torch.isfinite(value).all()) for value in weights)
+
+
+def test_long_photos_are_seen_more_coarsely_not_by_ever_more_tokens():
+    net = DepthNet()
+    assert net.token_hw((480, 640)) == net.token_hw((240, 320))
+    for hw in ((16, 320), (320, 16), (500, 8000)):
+        rows, columns = net.token_hw(hw)
+        assert rows * columns <= 1.1 * MOST_TOKENS
+        assert max(rows, columns) / min(rows, columns) == pytest.approx(max(hw) / min(hw), rel=0.1)

@@ -9,8 +9,8 @@ import torch
 from kinephoto.scene.camera import Camera, Pose
 from kinephoto.scene.holes import far_rim, farther_disparity, grown_behind, without_near_bank
 from kinephoto.scene.render import Renderer
-from kinephoto.scene.values import View
-from kinephoto.scene.world import lifted, photo_layer
+from kinephoto.scene.values import Layer, View
+from kinephoto.scene.world import hiding_nothing, lifted, photo_layer
 
 NEAR, FAR = 0.8, 0.2
 
@@ -106,3 +106,22 @@ def test_only_wide_holes_have_a_rim_that_is_not_believed() -> None:
     rim = far_rim(view, nowhere, 1)
     assert list(np.flatnonzero(rim.all(0).numpy())) == [39, 48] and int(rim.sum()) == 2 * 60
     assert not bool(far_rim(view, ~view.known, 1).any())
+
+
+@pytest.mark.parametrize("depth", [0.2, 0.6, 1.0])
+def test_what_was_painted_stands_before_nothing_of_the_photo(depth: float) -> None:
+    disparity = torch.full((24, 32), 0.3)
+    disparity[:, 16:] = 0.8
+    camera = Camera.from_field_of_view((24, 32))
+    photo = photo_layer(torch.rand(3, 24, 32), disparity, camera)
+    pose = Pose(torch.eye(3), torch.tensor([0.15, 0.0, 0.0]))
+    alpha = torch.zeros(24, 32, dtype=torch.bool)
+    alpha[4:20, 4:28] = True
+    painted = Layer(torch.rand(3, 24, 32), torch.full((24, 32), depth), alpha, camera, pose)
+    moved = hiding_nothing(painted, photo)
+    home = Renderer([photo, moved]).render(camera, Pose.identity())
+    assert int((home.layer == 1).sum()) == 0
+    assert torch.equal(home.rgb, photo.rgb)
+    # Seen from its own place it still fills what it was painted for, and what hid nothing stays.
+    assert torch.equal(moved.alpha, alpha) and bool((moved.disparity <= painted.disparity).all())
+    assert torch.equal(moved.disparity, painted.disparity) == (depth == 0.2)

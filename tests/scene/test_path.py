@@ -163,6 +163,14 @@ def test_words_for_amounts_rise() -> None:
         ({"focus": "left"}, "There is no focus 'left'"),
         ({"focus": "0.5,1.2"}, "lies outside the picture"),
         ({"max_hole": 0}, "The largest hole is 0"),
+        ({"name": None}, "The path is None; it must be one of swing, circle"),
+        ({"name": 3}, "The path is 3; it must be one of swing, circle"),
+        ({"amount": None}, "There is no amount None; there are auto, small"),
+        ({"amount": [0.1]}, r"There is no amount \[0.1\]; there are auto, small"),
+        ({"hold": "x"}, "Holding takes 'x' s; it must be a number, 0 or more"),
+        ({"focus": None}, "There is no focus None; there are near, middle"),
+        ({"focus": 0.5}, "There is no focus 0.5; there are near, middle"),
+        ({"max_hole": "0.1"}, "The largest hole is '0.1'; it must be a number between 0 and 1"),
     ],
 )
 def test_what_cannot_be_a_path_is_said_in_one_sentence(arguments: dict, says: str) -> None:

@@ -20,7 +20,7 @@ from PIL import Image, ImageCms, ImageFile, ImageOps, TiffImagePlugin
 
 from kinephoto.errors import InputError
 from kinephoto.scene.camera import Camera
-from kinephoto.scene.photo import photo_from_array, read_photo, resized
+from kinephoto.scene.photo import photo_from_array, read_alpha, read_photo, resized
 from kinephoto.scene.values import Capture, Photo
 
 WHITE, RED, GREY = (255, 255, 255), (255, 0, 0), (128, 128, 128)
@@ -301,6 +301,58 @@ def test_float_tiff_is_taken_as_it_is_and_must_be_a_photo(tmp_path: Path) -> Non
             read(saved(Image.fromarray(grey), "TIFF"))
 
 
+def tiff(planes: np.ndarray, photometric: int) -> bytes:
+    """A TIFF of [C, H, W] whose planes lie apart, one strip each; its photometric is 0: white, 1: black, 2: RGB."""
+    count, height, width = planes.shape
+    kind = 3 if planes.dtype.kind == "f" else 1
+    values = {
+        256: (4, [width]),
+        257: (4, [height]),
+        258: (3, [8 * planes.itemsize] * count),
+        259: (3, [1]),
+        262: (3, [photometric]),
+        273: (4, [8 + plane * planes[0].nbytes for plane in range(count)]),
+        277: (3, [count]),
+        278: (4, [height]),
+        279: (4, [planes[0].nbytes] * count),
+        284: (3, [2 if count > 1 else 1]),
+        339: (3, [kind] * count),
+    }
+    place = 8 + planes.nbytes
+    table, beyond, behind = struct.pack("<H", len(values)), b"", place + 6 + 12 * len(values)
+    for tag, (form, numbers) in values.items():
+        packed = struct.pack(f"<{len(numbers)}{'H' if form == 3 else 'I'}", *numbers)
+        if len(packed) > 4:
+            packed, beyond = struct.pack("<I", behind + len(beyond)), beyond + packed
+        table += struct.pack("<HHI", tag, form, len(numbers)) + packed.ljust(4, b"\0")
+    return struct.pack("<2sHI", b"II", 42, place) + planes.tobytes() + table + bytes(4) + beyond
+
+
+def test_colours_that_lie_apart_are_read_right_or_refused() -> None:
+    planes = np.random.default_rng(0).integers(0, 65536, (4, 24, 36)).astype(np.uint16)
+    eight = (planes >> 8).astype(np.uint8)
+    assert np.array_equal(values(read(tiff(eight[:3], 2))).round(), eight[:3].transpose(1, 2, 0))
+    for count in (3, 4):
+        with pytest.raises(
+            InputError, match=r"a TIFF of 16 bits whose colours lie apart \(planar\); save it"
+        ):
+            read(tiff(planes[:count], 2))
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
+def test_a_grey_tiff_whose_zero_is_white_is_no_negative(kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    grey = np.random.default_rng(0).integers(0, 256, (1, 24, 36))
+    unit, peak = {np.uint8: (1, 255), np.uint16: (257, 65535), np.float32: (1 / 255, 1)}[kind]
+    black, white = (
+        tiff(stored.astype(kind), which) for which, stored in ((1, grey * unit), (0, peak - grey * unit))
+    )
+    for limit in (Image.MAX_IMAGE_PIXELS, 500):  # beyond it, OpenCV reads instead of Pillow
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+        if limit != 500 or kind is not np.float32:  # which OpenCV doesn't read for us
+            for data in (black, white):
+                assert np.abs(values(read(data))[..., 1] - grey[0]).max() < 1e-4
+
+
 def test_whole_numbers_beyond_16_bits_are_no_photo() -> None:
     with pytest.raises(InputError, match="from 0 to 70000; a photo has 8 or 16 bits"):
         read(saved(Image.fromarray(np.tile(np.array([0, 70000], np.int32), (20, 10))), "TIFF"))
@@ -348,6 +400,29 @@ def test_alpha_is_laid_on_white(kind: str) -> None:
     tolerance = 3 if kind in ("AVIF", "HEIC", "WEBP") else 1
     assert np.abs(found[16, 32] - WHITE).max() <= tolerance
     assert np.abs(found[48, 32] - (255, 127, 127)).max() <= tolerance
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_the_alpha_of_a_heic_is_read_and_turned(tmp_path: Path, deep: bool) -> None:
+    rgba = np.full((64, 96, 4), 255, np.uint8)
+    rgba[:32, :, 3], rgba[32:, 48:, 3] = 0, 128
+    block, file = exif(orientation=6).tobytes(), tmp_path / "cat.heic"
+    for mode, stored in (("RGBA", rgba), ("RGB", rgba[..., :3])):
+        stored = stored.astype(np.uint16) * 257 if deep else stored
+        heif = pillow_heif.from_bytes(f"{mode};16" if deep else mode, (96, 64), stored.tobytes())
+        heif.save(file, quality=-1, chroma=444, exif=block)
+        found = read_alpha(file)
+        if mode == "RGB":
+            assert found is None
+            continue
+        assert found is not None and found.dtype == torch.float32
+        assert found.shape == read_photo(file).rgb.shape[1:] == (96, 64)
+        assert np.abs(found.numpy() - np.rot90(rgba[..., 3], -1) / 255).max() < 0.01
+        with pytest.raises(InputError, match="the limit .* is 0.001"):
+            read_alpha(file, max_megapixels=0.001)
+    file.write_bytes(file.read_bytes()[:200])
+    with pytest.raises(InputError, match="cat.heic is"):
+        read_alpha(file)
 
 
 def test_transparent_colours_of_palettes_and_keys_are_white() -> None:
@@ -572,6 +647,22 @@ def test_the_name_is_the_files_name(tmp_path: Path) -> None:
     assert read_photo(str(path)).capture.name == "beach.png"
     with path.open("rb") as file:
         assert read_photo(file).capture.name == "beach.png"
+
+
+def test_bytes_are_read_as_their_file_is(tmp_path: Path) -> None:
+    data = saved(Image.fromarray(pattern()), "PNG")
+    assert torch.equal(read_photo(data).rgb, read(data).rgb)
+    assert read_photo(data).capture.name == "the picture"
+    with pytest.raises(InputError, match="the picture is empty"):
+        read_photo(b"")
+
+
+@pytest.mark.parametrize("source", [pattern(), Image.fromarray(pattern()), None, 3])
+def test_what_is_no_file_is_sent_to_photo_from_array(source: object) -> None:
+    with pytest.raises(InputError, match=r"A photo is read from a file, .*, not from .*photo_from_array"):
+        read_photo(source)
+    with pytest.raises(InputError, match="max_megapixels is '9'; it must be a number above 0"):
+        read_photo("beach.jpg", max_megapixels="9")
 
 
 def test_a_stream_that_cannot_go_back_is_read_as_well(tmp_path: Path) -> None:

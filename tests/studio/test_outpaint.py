@@ -14,9 +14,9 @@ from kinephoto.painter import get_painter
 from kinephoto.scene.photo import photo_from_array
 from kinephoto.studio.animate import film
 from kinephoto.studio.build import build_world
-from kinephoto.studio.cutout import Cutout, cut_out, get_segmenter, read_cutout
+from kinephoto.studio.cutout import Cutout, as_cutout, cut_out, get_segmenter, read_cutout, read_mask
 from kinephoto.studio.extension import checked_prompt, extended, margins_shown, parsed_margins
-from kinephoto.studio.out_animate import as_cutout, candidates, out_animate, read_mask, sheet
+from kinephoto.studio.out_animate import candidates, out_animate, sheet
 from kinephoto.studio.outpaint import outpaint, placed, seam
 from kinephoto.studio.outpaint_settings import OutpaintSettings, scene_hw
 
@@ -286,6 +286,8 @@ def test_files_that_hold_no_object_are_refused(photo, tmp_path):
         list(candidates(plain, OutpaintSettings(extend="left=3", mask=small)))
     with pytest.raises(InputError, match="it goes with no --place and no --scale and no --size"):
         list(candidates(plain, OutpaintSettings(extend="left=3", size="64", scale=2, place="left")))
+    with pytest.raises(InputError, match="The seed is 4294967296"):
+        list(candidates(plain, OutpaintSettings(seed=2**32 - 2, candidates=3)))
     with pytest.raises(InputError, match="WIDTHxHEIGHT"):
         scene_hw("12xx3")
 

@@ -10,6 +10,7 @@ import signal
 import struct
 import subprocess
 import sys
+import threading
 import weakref
 from collections.abc import Iterator
 from fractions import Fraction
@@ -24,6 +25,7 @@ from PIL import Image
 
 from kinephoto.errors import InputError
 from kinephoto.scene.values import Frame
+from kinephoto.studio.encoders import GifEncoder
 from kinephoto.studio.formats import FORMATS, frame_rate
 from kinephoto.studio.pictures import to_uint8
 from kinephoto.studio.video import VideoSink, check_target, mask_frame, mask_frames, write_video
@@ -391,10 +393,14 @@ def test_bad_arguments_are_said_before_the_first_frame(tmp_path: Path) -> None:
         ("film.mp4", {"fps": 0}, "1 to 120; got 0"),
         ("film.mp4", {"fps": float("nan")}, "1 to 120; got nan"),
         ("film.gif", {"fps": 60}, "at most 50 frames per second; got 60"),
-        ("film.mp4", {"quality": "superb"}, "draft, good, best or a number; got 'superb'"),
+        (
+            "film.mp4",
+            {"quality": "superb"},
+            "draft, good, best or a number from 0 to 51 for h264; got 'superb'",
+        ),
         ("film.mp4", {"quality": 52}, "0 to 51; got 52"),
         ("film.gif", {"quality": 20}, "gif has no quality"),
-        ("film.webm", {"codec": "h264"}, "takes vp9, av1"),
+        ("film.webm", {"codec": "h264"}, "kinephoto writes vp9 or av1 into"),
         ("film.gif", {"loop_count": -1}, "0 .* to 65535 times; got -1"),
         ("film.mp4", {"metadata": {"mood": "fine"}}, "no place for 'mood'; it takes title"),
     ]
@@ -470,3 +476,20 @@ def test_every_suffix_has_a_way_tested_here() -> None:
     assert {(Path(n).suffix, c) for n, c, _ in WAYS if Path(n).suffix} == {
         (suffix, codec) for suffix, (_, codecs) in FORMATS.items() for codec in codecs
     }
+
+
+@pytest.mark.parametrize("after_s", [0.03, 0.05, 0.08, 0.11, 0.15])
+def test_ctrl_c_is_heard_while_a_gif_is_written(tmp_path: Path, after_s: float) -> None:
+    random = np.random.default_rng(0)
+    pictures = [random.integers(0, 255, (96, 128, 3), dtype=np.uint8) for _ in range(8)]
+    (tmp_path / "film.gif").touch()
+    encoder = GifEncoder(tmp_path / "film.gif", (96, 128), Fraction(24))
+    timer = threading.Timer(after_s, os.kill, (os.getpid(), signal.SIGINT))
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            timer.start()
+            for number in range(2000):
+                encoder.write(pictures[number % 8])
+    finally:
+        timer.cancel()
+        encoder.close()

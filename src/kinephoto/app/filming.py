@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kinephoto.app.flags import FilmFlags
-from kinephoto.app.show import bar, say
+from kinephoto.app.show import bar, leave, say
 from kinephoto.errors import InputError
 from kinephoto.studio.settings import AnimateSettings
 from kinephoto.wording import size_in_words
@@ -81,8 +81,11 @@ def make_film(
         say(f"Note: {note}", asked.quiet)
     if not asked.quiet:
         say(_expected(subject, settings))
-    with bar(asked.quiet) as progress:
-        made = subject.produce(outputs, settings, progress, signer)
+    try:
+        with bar(asked.quiet) as progress:
+            made = subject.produce(outputs, settings, progress, signer)
+    except KeyboardInterrupt:
+        leave("Cancelled; nothing was written.", 130)
     for sentence in _closing(made, outputs):
         say(sentence, asked.quiet)
 

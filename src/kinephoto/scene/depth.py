@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kinephoto.errors import InputError
-from kinephoto.scene.values import Disparity, Photo
+from kinephoto.scene.values import Disparity, Photo, as_given, real_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,7 +53,7 @@ class DepthSource(Protocol):
 
 
 def estimate_depth(
-    photo: Photo,
+    photo: Photo | str | Path,
     source: str | Path | DepthSource | Disparity | np.ndarray | Tensor = "auto",
     *,
     device: str | None = None,
@@ -63,7 +63,7 @@ def estimate_depth(
     """The photo's disparity map at its own size, with edges where the photo has them.
 
     Args:
-        photo: from ``read_photo``.
+        photo: from ``read_photo``, or a picture file.
         source: "auto" (the best that is on this machine), "builtin", "embedded" (depth that came with the
             photo), "hub:ID" or a folder (a depth network for transformers), a file (8 or 16 bit, near is
             white; npy as it is), an array [h, w] of disparity, or anything with a method ``disparity``.
@@ -76,13 +76,19 @@ def estimate_depth(
         1, a metric one keeps its ratios.
 
     Raises:
-        InputError: no such source, or what it gives does not fit the photo.
+        InputError: no photo, no such source, what it gives does not fit the photo, or a floor out of range.
     """
-    if not 0 < floor < 1:
-        raise InputError(f"The depth range's floor is {floor}; it must lie between 0 and 1.")
+    from kinephoto.scene.photo import as_photo
+
+    photo = as_photo(photo)
+    lowest = real_number(floor)
+    if not 0 < lowest < 1:
+        raise InputError(
+            f"The depth range's floor is {as_given(floor)}; it must be a number between 0 and 1."
+        )
     found, soft = _raw(photo, source, device, offline)
     _check_aspect(found, photo)
-    values = normalised(found, floor)
+    values = normalised(found, lowest)
     if soft:
         from kinephoto.scene.edges import sharpen
 
@@ -180,8 +186,16 @@ def _raw(photo: Photo, source: Any, device: str | None, offline: bool) -> tuple[
         return disparity_from_array(source), False
     if not isinstance(source, (str, Path)):
         if not isinstance(source, DepthSource):
-            raise InputError(f"{source!r} is no depth source: it has no method disparity(rgb).")
-        return source.disparity(photo.rgb), True
+            raise InputError(
+                f"The depth source is {as_given(source)}; it must be a name, a file, an array, or have a method "
+                "disparity(rgb)."
+            )
+        found = source.disparity(photo.rgb)
+        if not isinstance(found, Disparity):
+            raise InputError(
+                f"The depth source gave {as_given(found)}; its method disparity(rgb) must return a Disparity."
+            )
+        return found, True
     check_source(source)
     text = str(source)
     named = NAMED.get(text)

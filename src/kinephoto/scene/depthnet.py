@@ -30,6 +30,9 @@ from kinephoto.whole_file import written_whole
 RGB_MEAN = (0.485, 0.456, 0.406)
 RGB_DEVIATION = (0.229, 0.224, 0.225)
 
+MOST_TOKENS = 3000
+"""Attention takes time with the square of the tokens too: photos longer than about 6 : 1 are seen more coarsely."""
+
 MOST_WRITTEN_TOKENS = 1024
 """Attention that is written out takes memory with the square of the tokens, 50 MB for so many of a photo."""
 
@@ -260,8 +263,9 @@ class DepthNet(nn.Module):
         return self.encoder(small), rgb
 
     def token_hw(self, hw: tuple[int, ...]) -> tuple[int, int]:
-        """The transformer's grid for a photo of ``hw``: rows and columns of tokens."""
+        """The transformer's grid for a photo of ``hw``: rows and columns of tokens, about ``MOST_TOKENS`` at most."""
         scale = self.config.token_short_side_px / (min(hw) * self.config.patch_px)
+        scale = min(scale, (MOST_TOKENS / (hw[0] * hw[1])) ** 0.5)
         return max(1, round(hw[0] * scale)), max(1, round(hw[1] * scale))
 
     @torch.inference_mode()

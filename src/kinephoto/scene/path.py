@@ -16,6 +16,7 @@ import torch
 
 from kinephoto.errors import InputError
 from kinephoto.scene.camera import Camera, Pose
+from kinephoto.scene.values import as_given, real_number
 
 AMOUNTS = {"small": 0.02, "medium": 0.04, "large": 0.08}
 AMOUNT_RANGE = (0.0, 0.5)
@@ -276,6 +277,10 @@ def path(
     else:
         from kinephoto.scene.path_files import read_path_file
 
+        if not isinstance(name, (str, FilePath)):
+            raise InputError(
+                f"The path is {as_given(name)}; it must be one of {', '.join(PRESETS)}, or a path file."
+            )
         file = FilePath(name)
         if not file.suffix and not file.exists():
             raise InputError(
@@ -284,15 +289,27 @@ def path(
         label, move, closed = file.name, *read_path_file(file)
     if ease not in EASES:
         raise InputError(f"There is no ease {ease!r}; there are {', '.join(EASES)}.")
-    if not (math.isfinite(hold) and hold >= 0):
-        raise InputError(f"Holding takes {hold} s; it must be 0 or more.")
-    if not 0 < max_hole < 1:
+    hold_s, largest = real_number(hold), real_number(max_hole)
+    if not 0 <= hold_s < math.inf:
+        raise InputError(f"Holding takes {as_given(hold)} s; it must be a number, 0 or more.")
+    if not 0 < largest < 1:
         raise InputError(
-            f"The largest hole is {max_hole}; it must lie between 0 and 1 (0.06 is 6 % of a frame)."
+            f"The largest hole is {as_given(max_hole)}; it must be a number between 0 and 1 (0.06 is 6 % of a frame)."
         )
     return Path(
-        label, move, closed, checked_amount(amount), ease, loop, float(hold), checked_focus(focus), max_hole
+        label, move, closed, checked_amount(amount), ease, loop, hold_s, checked_focus(focus), largest
     )
+
+
+def as_path(move: Path | str | FilePath | None) -> Path:
+    """A move as it is, or what ``path`` makes of its name or file; a gentle swing when None.
+
+    Raises:
+        InputError: as for ``path``.
+    """
+    if isinstance(move, Path):
+        return move
+    return path("swing" if move is None else move)
 
 
 def checked_amount(amount: str | float) -> float | None:
@@ -308,9 +325,9 @@ def checked_amount(amount: str | float) -> float | None:
     low, high = AMOUNT_RANGE
     try:
         number = float(amount)
-    except ValueError:
+    except (TypeError, ValueError):
         raise InputError(
-            f"There is no amount {amount!r}; there are auto, {', '.join(AMOUNTS)}, or a number "
+            f"There is no amount {as_given(amount)}; there are auto, {', '.join(AMOUNTS)}, or a number "
             f"from {low:g} to {high:g}."
         ) from None
     if not low <= number <= high:
@@ -328,9 +345,10 @@ def checked_focus(focus: str | tuple[float, float]) -> str | tuple[float, float]
         return focus
     try:
         u, v = (float(part) for part in (focus.split(",") if isinstance(focus, str) else focus))
-    except ValueError:
+    except (TypeError, ValueError):
         raise InputError(
-            f"There is no focus {focus!r}; there are {', '.join(FOCUSES)}, or X,Y as shares of width and height."
+            f"There is no focus {as_given(focus)}; there are {', '.join(FOCUSES)}, or X,Y as shares of width and "
+            "height."
         ) from None
     if not (0 <= u <= 1 and 0 <= v <= 1):
         raise InputError(f"The focus {u:g},{v:g} lies outside the picture; both go from 0 to 1.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,7 +32,7 @@ from kinephoto.scene.picture_file import (
     opened,
     orientation_of,
 )
-from kinephoto.scene.values import Capture, Disparity, Photo
+from kinephoto.scene.values import Capture, Disparity, Photo, as_given, real_number
 
 FULL_FRAME_DIAGONAL_MM = 43.27
 """Of 36 × 24 mm, on which the 35 mm equivalent is defined."""
@@ -43,7 +44,7 @@ _FOCAL_35MM, _PIXELS_WH = 0xA405, (0xA002, 0xA003)
 
 
 def read_photo(
-    source: str | Path | BinaryIO, *, max_megapixels: float = 200.0, embedded_depth: bool = True
+    source: str | Path | BinaryIO | bytes, *, max_megapixels: float = 200.0, embedded_depth: bool = True
 ) -> Photo:
     """Read a picture file.
 
@@ -51,7 +52,8 @@ def read_photo(
     profile to sRGB. Of several frames the first is used. PNG, TIFF and HEIC keep more than 8 bits.
 
     Args:
-        source: a file, or a binary stream such as the standard input.
+        source: a file, a binary stream such as the standard input, or a file's bytes. An array becomes a photo by
+            ``photo_from_array``.
         max_megapixels: a larger picture is refused as soon as its header is read.
         embedded_depth: whether to look for depth that comes with the photo: a file ``NAME_depth.png`` (or
             jpg, webp, npy) beside it, GDepth in its XMP, or a HEIC's auxiliary depth image, in that order.
@@ -62,7 +64,8 @@ def read_photo(
         resolution: who uses it resizes it. ``capture.notes`` says what was left out or couldn't be used.
 
     Raises:
-        InputError: there is no such file, or it is not a picture, is damaged, or is too large, small or long.
+        InputError: there is no such file, or it is not a picture, is damaged, or is too large, small or long; or
+            an argument that cannot be used.
 
     Example:
         >>> import io
@@ -73,8 +76,19 @@ def read_photo(
         >>> tuple(read_photo(file).rgb.shape)
         (3, 30, 40)
     """
+    in_memory = isinstance(source, (bytes, bytearray))
+    if isinstance(source, (bytes, bytearray)):
+        source = io.BytesIO(source)
+    if not isinstance(source, (str, Path)) and not hasattr(source, "read"):
+        raise InputError(
+            f"A photo is read from a file, a binary stream or bytes, not from {as_given(source)}; "
+            "kinephoto.scene.photo.photo_from_array makes one of an array [H, W, 3]."
+        )
+    if not real_number(max_megapixels) > 0:
+        raise InputError(f"max_megapixels is {as_given(max_megapixels)}; it must be a number above 0.")
     notes: list[str] = []
-    with opened(source) as (file, name):
+    with opened(source) as (file, label):
+        name = "the picture" if in_memory else label
         found = decoded(file, name, max_megapixels, notes)
     rgb = _tensor(upright(found.values, found.orientation))
     camera, field_of_view = _camera(found.exif, (rgb.shape[1], rgb.shape[2]))
@@ -82,6 +96,22 @@ def read_photo(
     values, metric = (depth.values, depth.metric) if depth else (None, False)
     shown = Path(name).name if isinstance(source, (str, Path)) else name
     return Photo(rgb, camera, Capture(shown, field_of_view, tuple(notes), values, metric))
+
+
+def as_photo(photo: Photo | str | Path) -> Photo:
+    """A photo as it is, or read from its file.
+
+    Raises:
+        InputError: neither, or a file that ``read_photo`` refuses.
+    """
+    if isinstance(photo, Photo):
+        return photo
+    if isinstance(photo, (str, Path)):
+        return read_photo(photo)
+    raise InputError(
+        f"The photo is {as_given(photo)}; it must be a Photo from kinephoto.read_photo, a picture file, or what "
+        "kinephoto.scene.photo.photo_from_array makes of an array."
+    )
 
 
 def read_alpha(source: str | Path, *, max_megapixels: float = 200.0) -> Tensor | None:

@@ -1,12 +1,19 @@
 """The values that pass between the parts: frozen, checked once, then trusted.
 
+And how plain numbers that people give are checked, at the door of each public function.
+
 Pictures are float32 in [0, 1], sRGB unless a name says linear, channels first.
 """
 
 from __future__ import annotations
 
+import math
+import operator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from fractions import Fraction
+from numbers import Number
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -33,7 +40,7 @@ class Capture:
     name: str = "array"
     field_of_view: str = "assumed"
     notes: tuple[str, ...] = ()
-    embedded_disparity: Tensor | None = field(default=None, compare=False)
+    embedded_disparity: Tensor | None = field(default=None, compare=False, repr=False)
     embedded_metric: bool = False
 
 
@@ -48,10 +55,10 @@ class Photo:
         invented: [H, W] bool, the pixels that a painter made up; None: none, as no camera does.
     """
 
-    rgb: Tensor
+    rgb: Tensor = field(repr=False)
     camera: Camera
     capture: Capture = Capture()
-    invented: Tensor | None = None
+    invented: Tensor | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.rgb.ndim != 3 or self.rgb.shape[0] != 3:
@@ -75,7 +82,7 @@ class Disparity:
             the surface is then torn at small steps, too (``mesh.corner_mesh``). A network's can't.
     """
 
-    values: Tensor
+    values: Tensor = field(repr=False)
     metric: bool = False
     source: str = "array"
     measured: bool = False
@@ -147,12 +154,12 @@ class Layer:
         measured: the disparity's, see ``Disparity``.
     """
 
-    rgb: Tensor
-    disparity: Tensor
-    alpha: Tensor
+    rgb: Tensor = field(repr=False)
+    disparity: Tensor = field(repr=False)
+    alpha: Tensor = field(repr=False)
     camera: Camera
-    pose: Pose
-    invented: Tensor | None = None
+    pose: Pose = field(repr=False)
+    invented: Tensor | None = field(default=None, repr=False)
     measured: bool = False
 
     def __post_init__(self) -> None:
@@ -172,8 +179,68 @@ class Frame:
         rgb: [3, H, W] float32 in [0, 1], sRGB.
         index: its number, from 0.
         invented: [H, W] float32 in [0, 1], share of the pixel that the painter made up.
+        fps: frames per second of its film; None where nobody knows.
     """
 
-    rgb: Tensor
+    rgb: Tensor = field(repr=False)
     index: int
-    invented: Tensor
+    invented: Tensor = field(repr=False)
+    fps: float | Fraction | None = None
+
+
+def as_given(value: Any) -> str:
+    """What somebody gave, as a message shows it: its kind where it is long.
+
+    Example:
+        >>> as_given("4"), as_given(1.5), as_given(torch.zeros(2))
+        ("'4'", '1.5', 'an object of type Tensor')
+    """
+    plain = ""
+    if value is None or isinstance(value, (str, bytes, tuple, list, dict, PurePath)):
+        plain = repr(value)
+    elif isinstance(value, Number):
+        plain = str(value)
+    short = 0 < len(plain) <= 80 and "\n" not in plain
+    return plain if short else f"an object of type {type(value).__name__}"
+
+
+def real_number(value: Any) -> float:
+    """A number as a float; what is none, a word such as "4" too, becomes one that lies in no range (nan)."""
+    if isinstance(value, (str, bytes, bool)):
+        return math.nan
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # the last is torch's
+        return math.nan
+
+
+def whole_number(name: str, value: Any, least: int | None = None, most: int | None = None) -> int:
+    """A whole number, NumPy's or torch's too, as Python's own.
+
+    Args:
+        name: of the argument, at the beginning of the sentence.
+        value: what was given.
+        least, most: the range; None is no limit.
+
+    Raises:
+        InputError: another kind of thing, or out of range.
+
+    Example:
+        >>> whole_number("The seed", 7, 0, 9)
+        7
+    """
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or (least is not None and number < least) or (most is not None and number > most):
+        limits = (
+            "" if least is None else f", at least {least}" if most is None else f" from {least} to {most}"
+        )
+        raise InputError(f"{name} is {as_given(value)}; it must be a whole number{limits}.")
+    return number
+
+
+def whole_or_none(name: str, value: Any, least: int | None = None, most: int | None = None) -> int | None:
+    """``whole_number``, or None where None was given."""
+    return None if value is None else whole_number(name, value, least, most)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from kinephoto.errors import InputError
-from kinephoto.scene.camera import Camera, Pose
+from kinephoto.scene.camera import Camera, Pose, projection
 from kinephoto.scene.fit import Trajectory
 from kinephoto.scene.mesh import CONNECTED_TOLERANCE
 from kinephoto.scene.values import Disparity, Layer, View
@@ -16,6 +16,9 @@ from kinephoto.scene.values import Disparity, Layer, View
 BEHIND = 0.98
 """A painted layer's disparity is so much smaller than that of what it continues, so that the photo wins where both
 are: with 0.999 rounding and interpolation let 2 to 5 % of the photo disappear behind what was painted of it."""
+
+AWAY, MOST_AWAY = 0.95, 100
+"""A place that hides something of the photo keeps so much of its disparity at a time, so often at most."""
 
 OVERLAP_PX = 2
 """A painted layer repeats so much of the known bank, that no seam opens."""
@@ -123,3 +126,37 @@ def lifted(rgb: Tensor, disparity: Tensor, painted: Tensor, view: View, camera: 
     bank = ~made & (beside > 0) & (depth <= limit * beside) & (beside <= limit * depth) & view.known.numpy()
     alpha = torch.from_numpy(made | bank)
     return Layer(rgb.contiguous(), (disparity * BEHIND).contiguous(), alpha, camera, pose)
+
+
+def hiding_nothing(layer: Layer, photo: Layer) -> Layer:
+    """A painted layer, farther away wherever it would stand before the photo, seen from the photo's own place.
+
+    How deep a hole's ground lies is guessed; but the photo shows that nothing stands before what it shows. Each
+    place moves along its own view's ray, so that it fills what it was painted for.
+    """
+    matrix = torch.from_numpy(projection(photo.camera, photo.pose @ layer.pose.inverse(), layer.camera))
+    v, u = (at + 0.5 for at in torch.nonzero(layer.alpha, as_tuple=True))
+    fixed = torch.stack([u, v, torch.ones_like(u)]).double()
+    disparity = layer.disparity[layer.alpha].double()
+    # The mesh between two pixels is as far as either.
+    farthest = -torch.nn.functional.max_pool2d(-photo.disparity[None, None], 3, 1, 1)[0, 0]
+
+    def excess(which: Tensor) -> Tensor:
+        """How many times nearer than the photo's own pixel these places are; 0 beyond its frame."""
+        x, y, w = matrix[:, :3] @ fixed[:, which] + matrix[:, 3:] * disparity[which]
+        height, width = photo.camera.hw
+        column, row = (x / w).floor().long(), (y / w).floor().long()
+        inside = (w > 0) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
+        shown = farthest[row.clamp(0, height - 1), column.clamp(0, width - 1)].double()
+        alike = photo.alpha[row.clamp(0, height - 1), column.clamp(0, width - 1)]
+        return torch.where(inside & alike, disparity[which] / w / shown, torch.zeros(()).double())
+
+    moving = torch.nonzero(excess(torch.arange(len(disparity))) > 1)[:, 0]
+    for _ in range(MOST_AWAY):
+        if not len(moving):
+            break
+        disparity[moving] *= AWAY
+        moving = moving[excess(moving) > BEHIND]
+    moved = layer.disparity.clone()
+    moved[layer.alpha] = disparity.to(moved)
+    return replace(layer, disparity=moved)

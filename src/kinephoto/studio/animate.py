@@ -7,22 +7,32 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from dataclasses import replace
+from inspect import GEN_CLOSED, getgeneratorstate
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from kinephoto.errors import InputError
-from kinephoto.painter import get_painter, paint_holes
+from kinephoto.painter import paint_holes
 from kinephoto.painter.diffuse import push_pull_holes
 from kinephoto.scene.fit import Trajectory
 from kinephoto.scene.holes import farther_disparity
 from kinephoto.scene.path import Path
 from kinephoto.scene.path import View as Standpoint
-from kinephoto.scene.render import Renderer
-from kinephoto.scene.values import Frame, Layer, View
+from kinephoto.scene.render import MOST_SUPERSAMPLING, Renderer
+from kinephoto.scene.values import (
+    Frame,
+    Layer,
+    View,
+    as_given,
+    real_number,
+    whole_number,
+    whole_or_none,
+)
 from kinephoto.scene.world import World
-from kinephoto.studio.frame_size import hw_of
+from kinephoto.studio.extension import as_painter, checked_prompt, checked_seed
+from kinephoto.studio.frame_size import SIZE_RANGE, hw_of
 
 if TYPE_CHECKING:
     from kinephoto.painter import Painter
@@ -33,7 +43,7 @@ FPS_RANGE = (1.0, 120.0)
 
 
 class Film:
-    """The frames of a film, one after the other: a generator that knows its length.
+    """The frames of a film, one after the other: a generator that knows its length; each frame knows ``fps``, too.
 
     Attributes:
         fps: frames per second.
@@ -59,10 +69,15 @@ class Film:
         return self
 
     def __next__(self) -> Frame:
-        return next(self._frames)
+        return replace(next(self._frames), fps=self.fps)
 
     def __len__(self) -> int:
         return self.frame_count
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no frame will come any more: all have been taken, or it was closed."""
+        return getgeneratorstate(self._frames) == GEN_CLOSED
 
     def close(self) -> None:
         """Stop, and let go of what the frames were made from."""
@@ -94,9 +109,13 @@ def film(
         A generator of round(seconds · fps) frames; closing it cancels.
 
     Raises:
-        InputError: an argument out of range.
+        InputError: no world, or an argument out of range.
     """
+    check_world(world)
     times = checked_times(world.trajectory.path, seconds, fps)
+    size = whole_or_none("The size", size, *SIZE_RANGE)
+    threads = whole_or_none("threads", threads, 1)
+    supersample = whole_number("Supersampling", supersample, 1, MOST_SUPERSAMPLING)
     hw = world.camera.hw if size is None else hw_of(world.camera.hw, size)
     renderer = Renderer(world.layers, threads=threads, device=device)
     frames = _frames(renderer, world.trajectory, times, hw, supersample)
@@ -121,25 +140,43 @@ def film_autoregressive(
         world: only its photo's layer and path are used; ``start_world`` makes such a one.
         painter, prompt, seed: as for ``build_world``.
         seconds, fps, threads, device, offline: as for ``film``.
+
+    Raises:
+        InputError: an argument that can't be used.
     """
+    check_world(world)
     times = checked_times(world.trajectory.path, seconds, fps)
-    chosen = get_painter(painter, device=device, offline=offline) if isinstance(painter, str) else painter
+    prompt, seed = checked_prompt(prompt), checked_seed(seed)
+    threads = whole_or_none("threads", threads, 1)
+    chosen = as_painter(painter, device=device, offline=offline)
     frames = _frames_from_frames(world, times, chosen, prompt, seed, threads)
     world = replace(world, painter=chosen.name, seed=seed)
     return Film(frames, len(times), fps, world.camera.hw, world=world)
+
+
+def check_world(world: World) -> None:
+    """Refuse what is none.
+
+    Raises:
+        InputError: another kind of thing, such as a photo.
+    """
+    if not isinstance(world, World):
+        raise InputError(f"The world is {as_given(world)}; it must be a World, from kinephoto.build_world.")
 
 
 def checked_times(chosen: Path, seconds: float, fps: float) -> list[float]:
     """The move's time at each frame of a film.
 
     Raises:
-        InputError: a number out of range.
+        InputError: no number, or one out of range.
     """
-    for name, value, (low, high) in (("seconds", seconds, SECONDS_RANGE), ("fps", fps, FPS_RANGE)):
-        if not low <= value <= high:
-            what = "The film's length in seconds" if name == "seconds" else "The number of frames per second"
-            raise InputError(f"{what} is {value:g}; it must be from {low:g} to {high:g}.")
-    return chosen.frame_times(seconds, fps)
+    for what, value, (low, high) in (
+        ("The film's length in seconds", seconds, SECONDS_RANGE),
+        ("The number of frames per second", fps, FPS_RANGE),
+    ):
+        if not low <= real_number(value) <= high:
+            raise InputError(f"{what} is {as_given(value)}; it must be a number from {low:g} to {high:g}.")
+    return chosen.frame_times(real_number(seconds), real_number(fps))
 
 
 def _frames(

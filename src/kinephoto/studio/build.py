@@ -4,24 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from kinephoto.painter import get_painter, paint_holes
+from kinephoto.errors import InputError
+from kinephoto.painter import paint_holes
 from kinephoto.scene.camera import Camera, Pose
 from kinephoto.scene.depth import FLOOR, estimate_depth
 from kinephoto.scene.fit import Trajectory, Viewers, alone, fitted
 from kinephoto.scene.holes import far_rim, farther_disparity, grown_behind, without_near_bank
-from kinephoto.scene.path import Path, path
+from kinephoto.scene.path import Path, as_path
 from kinephoto.scene.path import View as Standpoint
+from kinephoto.scene.photo import as_photo, resized
 from kinephoto.scene.render import Renderer
-from kinephoto.scene.values import Layer, Photo, View
-from kinephoto.scene.world import KeyView, World, apron, lifted, photo_layer
-from kinephoto.studio.extension import Extend, extended_world
-from kinephoto.studio.frame_size import hw_of
+from kinephoto.scene.values import (
+    Layer,
+    Photo,
+    View,
+    as_given,
+    whole_number,
+    whole_or_none,
+)
+from kinephoto.scene.world import KeyView, World, apron, hiding_nothing, lifted, photo_layer
+from kinephoto.studio.extension import (
+    Extend,
+    as_painter,
+    check_extend,
+    checked_prompt,
+    checked_seed,
+    extended_world,
+)
+from kinephoto.studio.frame_size import SIZE_RANGE, hw_of
 from kinephoto.studio.stages import Progress, Stages
 
 if TYPE_CHECKING:
@@ -42,8 +59,8 @@ EyesFor = Callable[[Layer], Viewers]
 
 
 def build_world(
-    photo: Photo,
-    path: Path | None = None,
+    photo: Photo | str | FilePath,
+    path: Path | str | FilePath | None = None,
     *,
     size: int | None = None,
     depth: Any = "auto",
@@ -63,35 +80,42 @@ def build_world(
     """Photo and path become layers, with everything painted that the path uncovers.
 
     Args:
-        photo: from ``read_photo``.
-        path: from ``path``; a gentle swing when None.
+        photo: from ``read_photo``, or a picture file.
+        path: from ``path``, or a name or file for it; a gentle swing when None.
         size: short side of the film to come, px; the photo's own, at most 720, when None.
         depth: a source for ``estimate_depth``, or what that returned.
         depth_floor: disparity of a relative depth's farthest part where the nearest is 1, in (0, 1).
         painter: a name for ``get_painter``, or a painter.
         prompt: what the photo shows, for painters that take text.
-        seed: the same seed gives the same bytes.
+        seed: the same seed gives the same bytes; 0 to 2³² - 1.
         device: for networks and the renderer, such as "cuda"; None is the processor.
         offline: never touch the network.
         threads: for the renderer; all processors when None. Pictures don't depend on it.
-        most_views: paint at most so many views.
+        most_views: paint at most so many views, 1 or more.
         eyes: for films with two eyes, `kinephoto.studio.stereo.Stereo.eyes_for`; what either sees is painted.
-        extend: continue the photo beyond its borders first: px on each side, or "auto", as far as the path shows.
+        extend: continue the photo beyond its borders first: px by side such as ``{"left": 128}``, a list such as
+            "left=128,right=20%", or "auto", as far as the path shows.
         progress: called as the stages "depth", "path" and "painting" go on.
         stages: to be told instead of ``progress``, by those who have further stages of their own.
 
     Raises:
         InputError: an argument that cannot be used.
     """
+    photo, move = as_photo(photo), as_path(path)
+    prompt, seed = checked_prompt(prompt), checked_seed(seed)
+    most_views = whole_number("most_views", most_views, 1)
+    if extend is not None:
+        check_extend(extend)
+    for name, called in (("eyes", eyes), ("progress", progress)):
+        if called is not None and not callable(called):
+            raise InputError(f"{name} is {as_given(called)}; it must be a function, or None.")
+    size = whole_or_none("The size", size, *SIZE_RANGE)
+    threads = whole_or_none("threads", threads, 1)
     stages = stages or Stages(progress)
-    chosen = (
-        get_painter(painter, device=device, offline=offline, on_step=stages.again)
-        if isinstance(painter, str)
-        else painter
-    )
+    chosen = as_painter(painter, device=device, offline=offline, on_step=stages.again)
     start = start_world(
         photo,
-        path,
+        move,
         size=size,
         depth=depth,
         depth_floor=depth_floor,
@@ -111,8 +135,8 @@ def build_world(
 
 
 def start_world(
-    photo: Photo,
-    path: Path | None = None,
+    photo: Photo | str | FilePath,
+    path: Path | str | FilePath | None = None,
     *,
     size: int | None = None,
     depth: Any = "auto",
@@ -127,8 +151,10 @@ def start_world(
     from kinephoto.scene.edges import default_widening_px, widen_near
     from kinephoto.scene.mesh import sharpen_edges
 
+    photo, move = as_photo(photo), as_path(path)
+    size = whole_or_none("The size", size, *SIZE_RANGE)
+    threads = whole_or_none("threads", threads, 1)
     stages = stages or Stages(None)
-    wanted = path or _swing()
     with stages.stage("depth"):
         photo = _at_size(photo, size)
         found = estimate_depth(photo, depth, device=device, offline=offline, floor=depth_floor)
@@ -137,17 +163,11 @@ def start_world(
         whole = photo_layer(photo.rgb, disparity, photo.camera)
         layer = replace(whole, invented=photo.invented, measured=found.measured)
     with stages.stage("path"):
-        trajectory = fitted(wanted, layer, threads, eyes(layer) if eyes else alone)
+        trajectory = fitted(move, layer, threads, eyes(layer) if eyes else alone)
     return World((layer,), trajectory, depth=found, seconds_by_stage=stages.seconds)
 
 
-def _swing() -> Path:
-    return path("swing")
-
-
 def _at_size(photo: Photo, size: int | None) -> Photo:
-    from kinephoto.scene.photo import resized
-
     hw = hw_of(photo.camera.hw, size)
     return photo if hw == photo.camera.hw else resized(photo, hw)
 
@@ -175,7 +195,8 @@ def paint_views(
         stages.done(min(0.95, 1 - share / first_share))
         view, border = _with_apron(renderer, beyond, camera, pose)
         painting, disparity, wanted = paint_view(view, painter, prompt, seed, border)
-        layers.append(lifted(painting, disparity, wanted, view, camera, pose))
+        made = lifted(painting, disparity, wanted, view, camera, pose)
+        layers.append(hiding_nothing(made, layers[0]))
         key_views.append(KeyView(moment, share))
         renderer = renderer.with_layer(layers[-1])
     return layers, key_views

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -12,13 +12,17 @@ import torch
 from torch import Tensor
 
 from kinephoto.errors import InputError
-from kinephoto.scene.values import Photo
+from kinephoto.scene.photo import as_photo, read_alpha, read_photo
+from kinephoto.scene.values import Photo, as_given
 
 Point = tuple[float, float]
 """x, y in px; (0, 0) is the corner of the top-left pixel."""
 
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 in px."""
+
+Mask = Tensor | np.ndarray
+"""[H, W], the object where above a half; bool, too."""
 
 LEAST_PIXELS = 16
 """Of an object; with fewer there is nothing to paint a scene around."""
@@ -38,8 +42,8 @@ class Cutout:
         name: of the picture.
     """
 
-    rgb: Tensor
-    alpha: Tensor
+    rgb: Tensor = field(repr=False)
+    alpha: Tensor = field(repr=False)
     name: str = "object"
 
     def __post_init__(self) -> None:
@@ -79,6 +83,10 @@ class Cutout:
             torch.nn.functional.pad(part, pad) for part in (self.rgb[(slice(None), *window)], alpha)
         )
         return Cutout(pad_rgb, pad_alpha, self.name)
+
+
+Subject = Cutout | Photo | str | Path
+"""What stands for an object; see ``as_cutout``."""
 
 
 class Segmenter(Protocol):
@@ -159,9 +167,9 @@ def get_segmenter(name: str = "grabcut", *, device: str | None = None, offline: 
 
 
 def cut_out(
-    photo: Photo,
+    photo: Photo | str | Path,
     *,
-    mask: Tensor | None = None,
+    mask: Mask | None = None,
     points: Sequence[Point] = (),
     box: Box | None = None,
     segmenter: str | Segmenter = "grabcut",
@@ -171,7 +179,7 @@ def cut_out(
     """An object of a photo.
 
     Args:
-        photo: from ``read_photo``.
+        photo: from ``read_photo``, or a picture file.
         mask: [H, W], the object where above a half (bool too); then points and box are not looked at.
         points: on the object.
         box: around it.
@@ -179,38 +187,64 @@ def cut_out(
         device, offline: for ``get_segmenter``.
 
     Raises:
-        InputError: nothing that says where the object is, a mask of another size, an empty or a full one, or
-            points and boxes outside the picture.
+        InputError: no photo, nothing that says where the object is, a mask of another size, an empty or a full
+            one, or points and boxes outside the picture.
     """
+    photo = as_photo(photo)
     height, width = photo.camera.hw
     if mask is None:
-        _check_inside(points, box, (height, width))
+        points, box = _inside(points, box, (height, width))
         chosen = (
             get_segmenter(segmenter, device=device, offline=offline)
             if isinstance(segmenter, str)
             else segmenter
         )
+        if not hasattr(chosen, "segment"):
+            raise InputError(
+                f"The segmenter is {as_given(chosen)}; it must be grabcut, hub:ID, a network's folder, or have a "
+                "method segment."
+            )
         mask = chosen.segment(photo.rgb, points, box)
-    if tuple(mask.shape) != (height, width):
+    if isinstance(mask, np.ndarray):
+        mask = torch.from_numpy(mask.astype(np.float32))
+    if not isinstance(mask, Tensor):
         raise InputError(
-            f"The mask is {mask.shape[-1]} x {mask.shape[0]} px, its photo {width} x {height}; they must agree."
+            f"The mask is {as_given(mask)}; it must be an array or a tensor [H, W], as large as its photo."
         )
+    if tuple(mask.shape) != (height, width):
+        raise InputError(f"The mask is {list(mask.shape)}, its photo [{height}, {width}]; they must agree.")
     return Cutout(photo.rgb, (mask.float() > 0.5).float(), photo.capture.name)
 
 
-def _check_inside(points: Sequence[Point], box: Box | None, hw: tuple[int, int]) -> None:
+def _pairs(points: Sequence[Point]) -> list[Point]:
+    try:
+        return [(float(x), float(y)) for x, y in points]
+    except (TypeError, ValueError):
+        raise InputError(
+            f"The points are {as_given(points)}; they must be pairs x, y in px, such as [(120, 80)]."
+        ) from None
+
+
+def _inside(points: Sequence[Point], box: Box | None, hw: tuple[int, int]) -> tuple[list[Point], Box | None]:
+    """The points and the box as Python's own numbers, when they lie inside a picture of ``hw`` px."""
+    points = _pairs(points)
     if not points and box is None:
         raise InputError("Where is the object? Give a mask, points on it, or a box around it.")
     for x, y in points:
         if not (0 <= x < hw[1] and 0 <= y < hw[0]):
             raise InputError(f"The point {x:g},{y:g} lies outside the picture of {hw[1]} x {hw[0]} px.")
     if box is not None:
-        x0, y0, x1, y1 = box
+        try:
+            x0, y0, x1, y1 = (float(edge) for edge in box)
+        except (TypeError, ValueError):
+            raise InputError(f"The box is {as_given(box)}; it must be x0, y0, x1, y1 in px.") from None
         if not (0 <= x0 < x1 <= hw[1] and 0 <= y0 < y1 <= hw[0]):
             raise InputError(
                 f"The box {x0:g},{y0:g},{x1:g},{y1:g} must be x0,y0,x1,y1 with x0 < x1 and y0 < y1, inside the "
                 f"picture of {hw[1]} x {hw[0]} px."
             )
+        box = (x0, y0, x1, y1)
+    return points, box
 
 
 def read_cutout(path: str | Path, *, max_megapixels: float = 200.0) -> Cutout:
@@ -219,14 +253,62 @@ def read_cutout(path: str | Path, *, max_megapixels: float = 200.0) -> Cutout:
     Raises:
         InputError: the picture can't be read or has no alpha.
     """
-    from kinephoto.scene.photo import read_alpha, read_photo
-
     photo, alpha = read_photo(path, max_megapixels=max_megapixels), read_alpha(path)
     if alpha is None:
         raise InputError(
-            f"{Path(path).name} has no transparent parts, so it isn't clear what the object is; give --mask, "
-            "--select or --box."
+            f"{photo.capture.name} has no transparent parts, so it isn't clear what the object is; give a mask, "
+            "points or a box: --mask, --select or --box."
         )
     # Photos are laid on white where they are transparent; what shines through is taken out again.
     own = (photo.rgb - (1 - alpha)) / alpha.clamp_min(1e-3)
     return Cutout(torch.where(alpha >= 1, photo.rgb, own.clamp(0, 1)), alpha, photo.capture.name)
+
+
+def as_cutout(
+    subject: Subject,
+    *,
+    mask: Mask | str | Path | None = None,
+    points: Sequence[Point] = (),
+    box: Box | None = None,
+    segmenter: str = "grabcut",
+    max_megapixels: float = 200.0,
+    device: str | None = None,
+    offline: bool = False,
+) -> Cutout:
+    """Whatever stands for an object, cut out; see ``out_animate`` and ``cut_out``.
+
+    Raises:
+        InputError: a file that can't be read, or nothing that says what the object is.
+    """
+    if isinstance(subject, Cutout):
+        return subject
+    if not isinstance(subject, (Photo, str, Path)):
+        raise InputError(
+            f"The object is {as_given(subject)}; it must be a Cutout, an RGBA picture's file, or a photo with a mask, "
+            "points or a box."
+        )
+    if not isinstance(subject, Photo):
+        if mask is None and box is None and not _pairs(points):
+            return read_cutout(subject, max_megapixels=max_megapixels)
+        subject = read_photo(subject, max_megapixels=max_megapixels, embedded_depth=False)
+    if isinstance(mask, (str, Path)):
+        mask = read_mask(mask, subject.camera.hw)
+    return cut_out(
+        subject, mask=mask, points=points, box=box, segmenter=segmenter, device=device, offline=offline
+    )
+
+
+def read_mask(file: str | Path, hw: tuple[int, int]) -> Tensor:
+    """[H, W] in [0, 1], the brightness of a mask's picture, or its alpha where only that varies.
+
+    Raises:
+        InputError: it can't be read or has another size.
+    """
+    photo, alpha = read_photo(file, embedded_depth=False), read_alpha(file)
+    if tuple(photo.camera.hw) != tuple(hw):
+        own = photo.camera.hw
+        raise InputError(
+            f"{Path(file).name} is {own[1]} x {own[0]} px, its photo {hw[1]} x {hw[0]}; a mask is as large as "
+            "its photo."
+        )
+    return photo.rgb.mean(0) if alpha is None else alpha

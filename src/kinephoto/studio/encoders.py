@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from kinephoto.errors import InputError
+from kinephoto.interrupts import held_back
 from kinephoto.machine import usable_cores
 from kinephoto.studio.formats import CODECS, Codec, Packing
 from kinephoto.studio.stereo_tags import tag
@@ -242,7 +243,8 @@ class _Graph:
         import av
 
         frames = []
-        with suppress(av.error.BlockingIOError, av.error.EOFError):
+        # PyAV loses what a signal raises while it makes an error of its own, and here each frame ends in one.
+        with held_back("SIGINT", "SIGTERM", "SIGHUP"), suppress(av.error.BlockingIOError, av.error.EOFError):
             while True:
                 frames.append(self._sink.pull())
         return frames

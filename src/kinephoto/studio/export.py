@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ import numpy as np
 
 from kinephoto.errors import InputError
 from kinephoto.interrupts import ending_cleanly
-from kinephoto.scene.values import Layer
+from kinephoto.scene.values import Layer, as_given
 from kinephoto.scene.world import World
+from kinephoto.studio.animate import check_world
 from kinephoto.studio.files import check_file, check_suffix, whole
 from kinephoto.studio.surface import Surface, surface_of, texture_of
 
@@ -78,8 +80,11 @@ def save_scene(world: World, target: str | Path, *, overwrite: bool = True) -> S
         overwrite: whether an existing file may be replaced.
 
     Raises:
-        InputError: a suffix kinephoto doesn't write, a place it cannot write to, or a full disk.
+        InputError: no world, a suffix kinephoto doesn't write, a place it cannot write to, or a full disk.
     """
+    check_world(world)
+    if not isinstance(target, (str, PathLike)):
+        raise InputError(f"The target is {as_given(target)}; it must be the name of a file.")
     kind = check_scene(target, overwrite=overwrite)
     layers = _set_back([layer for layer in world.layers if bool(layer.alpha.any())])
     if not layers:

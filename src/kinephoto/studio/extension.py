@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,11 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kinephoto.errors import InputError
-from kinephoto.painter import Painter, get_painter, paint_holes
+from kinephoto.painter import Painter, get_painter, paint_holes, painter_names
 from kinephoto.scene.camera import Camera
 from kinephoto.scene.fit import Trajectory
+from kinephoto.scene.photo import as_photo
 from kinephoto.scene.render import Renderer
-from kinephoto.scene.values import Layer, Photo
+from kinephoto.scene.values import Layer, Photo, as_given, whole_number
 from kinephoto.scene.world import World, apron, photo_layer
 
 SIDES = ("left", "right", "top", "bottom")
@@ -35,8 +37,10 @@ BEYOND_PX = 4
 FARTHEST = 0.5
 """How far beyond the border "auto" looks, as a share of the photo's longer side."""
 
-Extend = Mapping[str, int] | Literal["auto"]
-"""Px beyond each side, or as many as the move shows."""
+LARGEST_SEED = 2**32 - 1
+
+Extend = Mapping[str, int] | str
+"""Px beyond each side, "auto" for as many as the move shows, or a list for ``parsed_margins``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +55,7 @@ class Outpainted:
     """
 
     photo: Photo
-    object_mask: Tensor
+    object_mask: Tensor = field(repr=False)
     painter: str
     seed: int
 
@@ -76,7 +80,7 @@ def parsed_margins(text: str, hw: tuple[int, int]) -> dict[str, int]:
             share = -1.0
         if side not in SIDES or not 0 < share <= MOST_EXTENDED:
             raise InputError(
-                f"--extend has {part.strip()!r}; it must be a list such as left=128,right=20%, of "
+                f"extend or --extend has {part.strip()!r}; it must be a list such as left=128,right=20%, of "
                 f"{', '.join(SIDES)}, each at most {MOST_EXTENDED:.0%} of the photo's side."
             )
         margins[side] = round(share * own)
@@ -94,15 +98,45 @@ def check_margins(text: str) -> None:
     parsed_margins(text, (LONGEST_SIDE_PX, LONGEST_SIDE_PX))
 
 
+def check_extend(extend: Extend) -> None:
+    """Refuse what ``extended_world`` refuses whatever the photo.
+
+    Raises:
+        InputError: another kind of thing, or margins that none may have.
+    """
+    if not isinstance(extend, (str, Mapping)):
+        raise InputError(
+            f"extend is {as_given(extend)}; it must be 'auto', a list such as 'left=128,right=20%', or px by side "
+            "such as {'left': 128}."
+        )
+    if isinstance(extend, Mapping):
+        px_beyond(extend)
+    elif extend != "auto":
+        check_margins(extend)
+
+
+def px_beyond(margins: Mapping[str, int]) -> tuple[int, int, int, int]:
+    """Px beyond the left, right, top and bottom; 0 where nothing is said of a side.
+
+    Raises:
+        InputError: no margins, another side, or no whole number from 0 on.
+    """
+    if not isinstance(margins, Mapping) or not set(margins) <= set(SIDES):
+        raise InputError(
+            f"The margins are {as_given(margins)}; they must be px by side, of {', '.join(SIDES)}, such as "
+            "{'left': 128}."
+        )
+    left, right, top, bottom = (whole_number(f"The margin {side}", margins.get(side, 0), 0) for side in SIDES)
+    return left, right, top, bottom
+
+
 def extended_hw(hw: tuple[int, int], margins: Mapping[str, int]) -> tuple[int, int]:
     """Height and width of a photo of ``hw`` px with so many px more on each side.
 
     Raises:
-        InputError: a negative margin, or more pixels than can be painted.
+        InputError: as for ``px_beyond``, or more pixels than can be painted.
     """
-    left, right, top, bottom = (int(margins.get(side, 0)) for side in SIDES)
-    if min(left, right, top, bottom) < 0:
-        raise InputError(f"A photo can't be extended by {dict(margins)} px; margins are not negative.")
+    left, right, top, bottom = px_beyond(margins)
     more = (hw[0] + top + bottom, hw[1] + left + right)
     if max(more) > LONGEST_SIDE_PX:
         raise InputError(
@@ -112,7 +146,7 @@ def extended_hw(hw: tuple[int, int], margins: Mapping[str, int]) -> tuple[int, i
 
 
 def extended(
-    photo: Photo,
+    photo: Photo | str | Path,
     margins: Mapping[str, int],
     *,
     prompt: str | None = None,
@@ -124,20 +158,24 @@ def extended(
     """The photo continued beyond its borders, so that a camera can travel farther; the photo itself stays as it is.
 
     Args:
-        photo: from ``read_photo``.
+        photo: from ``read_photo``, or a picture file.
         margins: px beyond "left", "right", "top" and "bottom".
         prompt, seed, painter, device, offline: as for ``outpaint``.
 
     Returns:
         A photo whose camera is the given one's, seeing more: same focal length, its centre where it was.
+
+    Raises:
+        InputError: an argument that can't be used.
     """
+    photo, prompt, seed = as_photo(photo), checked_prompt(prompt), checked_seed(seed)
     height, width = photo.camera.hw
     hw = extended_hw(photo.camera.hw, margins)
-    left, right, top, bottom = (int(margins.get(side, 0)) for side in SIDES)
+    left, right, top, bottom = px_beyond(margins)
     rgb = F.pad(photo.rgb, (left, right, top, bottom))
     known = F.pad(torch.ones(height, width, dtype=torch.bool), (left, right, top, bottom))
-    chosen = get_painter(painter, device=device, offline=offline) if isinstance(painter, str) else painter
-    scene = paint_holes(chosen, rgb, known, torch.ones(hw), prompt=checked_prompt(prompt), seed=seed)
+    chosen = as_painter(painter, device=device, offline=offline)
+    scene = paint_holes(chosen, rgb, known, torch.ones(hw), prompt=prompt, seed=seed)
     cx, cy = photo.camera.centre_px
     camera = Camera(photo.camera.focal_px, (cx + left, cy + top), hw)
     invented = ~known
@@ -148,14 +186,45 @@ def extended(
     return Outpainted(Photo(scene, camera, capture, invented), known, chosen.name, seed)
 
 
+def as_painter(painter: str | Painter, **how: Any) -> Painter:
+    """A painter as it is, or the one of that name.
+
+    Args:
+        painter: what a function was given.
+        how: further arguments of ``get_painter``.
+
+    Raises:
+        InputError: neither, or no painter of that name.
+    """
+    if isinstance(painter, str):
+        return get_painter(painter, **how)
+    if not (callable(getattr(painter, "paint", None)) and hasattr(painter, "name")):
+        raise InputError(
+            f"The painter is {as_given(painter)}; it must be one of {', '.join(painter_names())}, or have a method "
+            "paint and a name."
+        )
+    return painter
+
+
+def checked_seed(seed: int) -> int:
+    """The seed as Python's own number.
+
+    Raises:
+        InputError: no whole number, or one that doesn't fit into 32 bits.
+    """
+    return whole_number("The seed", seed, 0, LARGEST_SEED)
+
+
 def checked_prompt(prompt: str | None) -> str | None:
     """The prompt in one line.
 
     Raises:
-        InputError: longer than ``LONGEST_PROMPT`` characters.
+        InputError: no text, or longer than ``LONGEST_PROMPT`` characters.
     """
     if prompt is None:
         return None
+    if not isinstance(prompt, str):
+        raise InputError(f"The prompt is {as_given(prompt)}; it must be text, or None.")
     plain = " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", " ", prompt).split())
     if len(plain) > LONGEST_PROMPT:
         raise InputError(
@@ -209,12 +278,15 @@ def extended_world(
         prompt, seed, threads: as for ``build_world``.
     """
     layer = start.layers[0]
-    margins = margins_shown(layer, start.trajectory, threads) if extend == "auto" else extend
+    if extend == "auto":
+        margins: Mapping[str, int] = margins_shown(layer, start.trajectory, threads)
+    else:
+        margins = parsed_margins(extend, layer.camera.hw) if isinstance(extend, str) else extend
     if not any(margins.values()):
         return start
     photo = Photo(layer.rgb, layer.camera, invented=layer.invented)
     made = extended(photo, margins, prompt=prompt, seed=seed, painter=painter)
-    left, right, top, bottom = (int(margins.get(side, 0)) for side in SIDES)
+    left, right, top, bottom = px_beyond(margins)
     disparity = F.pad(layer.disparity[None, None], (left, right, top, bottom), mode="replicate")[0, 0]
     whole = photo_layer(made.photo.rgb, disparity, made.photo.camera)
     return replace(start, layers=(replace(whole, invented=made.photo.invented, measured=layer.measured),))

@@ -16,13 +16,22 @@ from kinephoto.painter import Painter, get_painter
 from kinephoto.scene.camera import Camera
 from kinephoto.scene.depth import estimate_depth
 from kinephoto.scene.path import Path as CameraPath
+from kinephoto.scene.path import as_path
 from kinephoto.scene.photo import read_photo
 from kinephoto.scene.values import Capture, Photo
-from kinephoto.studio.animate import Film, film
+from kinephoto.studio.animate import Film, checked_times, film
 from kinephoto.studio.build import build_world
 from kinephoto.studio.certificates import Signer
-from kinephoto.studio.cutout import Box, Cutout, Point, cut_out, read_cutout
-from kinephoto.studio.extension import Outpainted, check_margins, checked_prompt, extended, parsed_margins
+from kinephoto.studio.cutout import Box, Cutout, Mask, Point, Subject, as_cutout
+from kinephoto.studio.extension import (
+    Outpainted,
+    as_painter,
+    check_margins,
+    checked_prompt,
+    checked_seed,
+    extended,
+    parsed_margins,
+)
 from kinephoto.studio.outpaint import DEFAULT_HW, checked_hw, outpaint
 from kinephoto.studio.outpaint_settings import (
     ObjectSettings,
@@ -38,20 +47,18 @@ from kinephoto.studio.provenance import Provenance, provenance_of_picture
 from kinephoto.studio.settings import is_default
 from kinephoto.studio.stages import Progress, Stages
 
-Subject = Cutout | Photo | str | Path
-
 
 def out_animate(
     subject: Subject,
-    path: CameraPath | None = None,
+    path: CameraPath | str | Path | None = None,
     *,
-    mask: Tensor | str | Path | None = None,
+    mask: Mask | str | Path | None = None,
     points: Sequence[Point] = (),
     box: Box | None = None,
     prompt: str | None = None,
     place: str | tuple[float, float] = "centre",
     scale: float | None = None,
-    hw: tuple[int, int] | None = None,
+    hw: int | tuple[int, int] | None = None,
     seed: int = 0,
     painter: str | Painter = "auto",
     seconds: float = 4.0,
@@ -64,7 +71,7 @@ def out_animate(
 
     Args:
         subject: a ``Cutout``, an RGBA picture's file, or a photo (or its file) with a mask, points or a box.
-        path: from ``path``; a gentle swing when None.
+        path: from ``path``, or a name or file for it; a gentle swing when None.
         mask: [H, W] as large as the photo, the object where above a half; or a picture's file.
         points: on the object, px.
         box: around it, px.
@@ -83,61 +90,15 @@ def out_animate(
     Example:
         >>> frames = out_animate("cat.png", prompt="a cat on a beach")  # doctest: +SKIP
     """
+    move = as_path(path)
+    checked_times(move, seconds, fps)
     cutout = as_cutout(subject, mask=mask, points=points, box=box)
-    chosen = get_painter(painter, device=device, offline=offline) if isinstance(painter, str) else painter
+    chosen = as_painter(painter, device=device, offline=offline)
     made = outpaint(cutout, prompt=prompt, place=place, scale=scale, hw=hw, seed=seed, painter=chosen)
     world = build_world(
-        made.photo, path, painter=chosen, prompt=prompt, seed=seed, device=device, offline=offline, **scene
+        made.photo, move, painter=chosen, prompt=prompt, seed=seed, device=device, offline=offline, **scene
     )
     return film(world, seconds, fps, device=device)
-
-
-def as_cutout(
-    subject: Subject,
-    *,
-    mask: Tensor | str | Path | None = None,
-    points: Sequence[Point] = (),
-    box: Box | None = None,
-    segmenter: str = "grabcut",
-    max_megapixels: float = 200.0,
-    device: str | None = None,
-    offline: bool = False,
-) -> Cutout:
-    """Whatever stands for an object, cut out; see ``out_animate`` and ``cut_out``.
-
-    Raises:
-        InputError: a file that can't be read, or nothing that says what the object is.
-    """
-    if isinstance(subject, Cutout):
-        return subject
-    asked = mask is not None or bool(points) or box is not None
-    if not isinstance(subject, Photo):
-        if not asked:
-            return read_cutout(subject, max_megapixels=max_megapixels)
-        subject = read_photo(subject, max_megapixels=max_megapixels, embedded_depth=False)
-    if isinstance(mask, (str, Path)):
-        mask = read_mask(mask, subject.camera.hw)
-    return cut_out(
-        subject, mask=mask, points=points, box=box, segmenter=segmenter, device=device, offline=offline
-    )
-
-
-def read_mask(file: str | Path, hw: tuple[int, int]) -> Tensor:
-    """[H, W] in [0, 1], the brightness of a mask's picture, or its alpha where only that varies.
-
-    Raises:
-        InputError: it can't be read or has another size.
-    """
-    from kinephoto.scene.photo import read_alpha
-
-    photo, alpha = read_photo(file, embedded_depth=False), read_alpha(file)
-    if tuple(photo.camera.hw) != tuple(hw):
-        own = photo.camera.hw
-        raise InputError(
-            f"{Path(file).name} is {own[1]} x {own[0]} px, its photo {hw[1]} x {hw[0]}; a mask is as large as "
-            "its photo."
-        )
-    return photo.rgb.mean(0) if alpha is None else alpha
 
 
 def settled_cutout(source: Cutout | str | Path, settings: ObjectSettings, **limits: Any) -> Cutout:
@@ -180,6 +141,7 @@ def check_outpaint(settings: OutpaintSettings) -> None:
     """
     check_painter(settings.painter)
     checked_prompt(settings.prompt)
+    checked_seed(settings.seed + settings.candidates - 1)
     if settings.extend is not None:
         check_margins(settings.extend)
         idle = [name for name in (*ObjectSettings.model_fields, "size") if not is_default(settings, name)]

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import operator
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from kinephoto.errors import InputError
-from kinephoto.painter import Painter, get_painter
+from kinephoto.painter import Painter
 from kinephoto.painter.scene_painting import paint_around
 from kinephoto.scene.camera import Camera
-from kinephoto.scene.values import Capture, Photo
-from kinephoto.studio.cutout import Cutout
-from kinephoto.studio.extension import Outpainted, checked_prompt
+from kinephoto.scene.values import Capture, Photo, as_given, real_number, whole_or_none
+from kinephoto.studio.cutout import Box, Cutout, Mask, Point, Subject, as_cutout
+from kinephoto.studio.extension import Outpainted, as_painter, checked_prompt, checked_seed
 from kinephoto.studio.frame_size import SIZE_RANGE
 
 PLACES: Mapping[str, tuple[float, float]] = {"left": (0.28, 0.6), "centre": (0.5, 0.55), "right": (0.72, 0.6)}
@@ -30,12 +32,15 @@ DEFAULT_HW = (512, 512)
 
 
 def outpaint(
-    cutout: Cutout,
+    cutout: Subject,
     *,
+    mask: Mask | str | Path | None = None,
+    points: Sequence[Point] = (),
+    box: Box | None = None,
     prompt: str | None = None,
     place: str | tuple[float, float] = "centre",
     scale: float | None = None,
-    hw: tuple[int, int] | None = None,
+    hw: int | tuple[int, int] | None = None,
     seed: int = 0,
     painter: str | Painter = "auto",
     steps: int | None = None,
@@ -46,12 +51,13 @@ def outpaint(
     """Paint a scene around an object.
 
     Args:
-        cutout: from ``cut_out`` or ``read_cutout``.
+        cutout: a ``Cutout``, an RGBA picture's file, or a photo (or its file) with a mask, points or a box.
+        mask, points, box: as for ``out_animate``.
         prompt: what the scene shows, at most 1,000 characters.
         place: a name of ``PLACES``, or where the object's middle lies as shares of width and height.
         scale: its size, times that in its own picture. None: its own, where that is at most four fifths of the
             scene. At 1 its pixels stay bit for bit; at another they are resampled, and stay so from then on.
-        hw: height and width of the scene, px; 512 x 512 when None.
+        hw: height and width of the scene, px, or one number for a square; 512 x 512 when None.
         seed: the same seed gives the same scene.
         painter: a name for ``get_painter``, or a painter.
         steps, guidance, device, offline: for ``get_painter``.
@@ -59,13 +65,13 @@ def outpaint(
     Raises:
         InputError: an argument that can't be used, or an object that lies outside the scene.
     """
-    prompt = checked_prompt(prompt)
-    hw = checked_hw(hw or DEFAULT_HW)
-    chosen = (
-        get_painter(painter, device=device, offline=offline, steps=steps, guidance=guidance)
-        if isinstance(painter, str)
-        else painter
-    )
+    prompt, seed = checked_prompt(prompt), checked_seed(seed)
+    hw = checked_hw(DEFAULT_HW if hw is None else hw)
+    steps = whole_or_none("steps", steps, 1)
+    if not real_number(guidance) >= 0:
+        raise InputError(f"guidance is {as_given(guidance)}; it must be a number, 0 or more.")
+    cutout = as_cutout(cutout, mask=mask, points=points, box=box, device=device, offline=offline)
+    chosen = as_painter(painter, device=device, offline=offline, steps=steps, guidance=guidance)
     rgb, alpha = placed(cutout, hw, place, scale)
     known = alpha >= 1
     painted = paint_around(chosen, rgb, known, prompt=prompt, seed=seed)
@@ -90,8 +96,8 @@ def placed(
             1.0,
             *(MOST_OF_SCENE * side / own for side, own in zip(hw, part.alpha.shape, strict=True)),
         )
-    if not 0.01 <= scale <= 100:
-        raise InputError(f"The scale is {scale:g}; it must be from 0.01 to 100.")
+    if not 0.01 <= real_number(scale) <= 100:
+        raise InputError(f"The scale is {as_given(scale)}; it must be a number from 0.01 to 100.")
     if max(part.alpha.shape) * scale > MOST_OF_SIDES * max(hw):
         raise InputError(
             f"Enlarged {scale:g} times, the object covers the whole scene or is a blur; choose a smaller scale."
@@ -151,24 +157,30 @@ def checked_place(place: str | tuple[float, float]) -> tuple[float, float]:
     """
     if isinstance(place, str) and place in PLACES:
         return PLACES[place]
-    parts = place.split(",") if isinstance(place, str) else list(place)
     try:
-        x, y = (float(part) for part in parts)
-    except ValueError:
+        x, y = (float(part) for part in (place.split(",") if isinstance(place, str) else place))
+    except (TypeError, ValueError):
         x = y = -1.0
     if not (0 <= x <= 1 and 0 <= y <= 1):
         raise InputError(
-            f"The place is {place}; it must be {', '.join(PLACES)}, or X,Y as shares of width and height."
+            f"The place is {as_given(place)}; it must be {', '.join(PLACES)}, or X,Y as shares of width and height."
         )
     return x, y
 
 
-def checked_hw(hw: tuple[int, int]) -> tuple[int, int]:
-    """Height and width of a scene.
+def checked_hw(hw: int | tuple[int, int]) -> tuple[int, int]:
+    """Height and width of a scene; one number is a square.
 
     Raises:
-        InputError: out of range, or far from square.
+        InputError: no whole numbers, or out of range.
     """
+    try:
+        height, width = (operator.index(side) for side in (hw if isinstance(hw, (tuple, list)) else (hw, hw)))
+    except (TypeError, ValueError):
+        raise InputError(
+            f"hw is {as_given(hw)}; it must be height and width in px, such as (512, 768), or one number for a square."
+        ) from None
+    hw = (height, width)
     if not (SIZE_RANGE[0] <= min(hw) and max(hw) <= SIZE_RANGE[1]):
         raise InputError(
             f"The scene is {hw[1]} x {hw[0]} px; its sides go from {SIZE_RANGE[0]} to {SIZE_RANGE[1]}."

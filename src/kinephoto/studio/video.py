@@ -11,13 +11,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from os import PathLike
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from kinephoto.errors import InputError
 from kinephoto.interrupts import ending_cleanly
-from kinephoto.scene.values import Frame
+from kinephoto.scene.values import Frame, as_given, whole_number
 from kinephoto.studio.certificates import Signer
 from kinephoto.studio.content_credentials import check_holds_credentials
 from kinephoto.studio.encoders import Encoder, FolderEncoder, GifEncoder, StreamEncoder
@@ -27,6 +30,7 @@ from kinephoto.studio.formats import (
     FOLDER,
     GIF_MOST_FPS,
     LONGEST_SIDE_PX,
+    QUALITIES,
     Packing,
     checked_codec,
     checked_loop_count,
@@ -42,6 +46,10 @@ from kinephoto.studio.provenance import COMMENT, TAGGED, Provenance, complete, p
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+
+UNSAID_FPS = 24
+"""Frames per second where neither the caller nor the film nor a frame says how many."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +97,8 @@ def write_video(
         target: .mp4, .mov, .mkv, .webm, .gif, .webp, or a folder for PNG pictures: an existing one, or a
             name that ends with a slash. A folder is replaced only if it holds nothing but such pictures.
         fps: frames per second, 1 to 120; 23.976 and the like mean 24000/1001. Default: what ``frames``
-            says in an attribute ``fps``, as `film` does, else 24.
+            says in an attribute ``fps``, as `film` does, else what the first frame says in its own, as those of a
+            film in a list do, else 24.
         quality: "draft", "good", "best", or the codec's own number: CRF for h264 (0 to 51), vp9 and av1
             (to 63), small is good; WebP's quality (0 to 100), large is good. GIF and PNG have none.
         codec: "av1" in .mp4, .webm and .mkv, "vp9" in .mkv; default h264, in .webm vp9.
@@ -101,10 +110,18 @@ def write_video(
         signer: signs the file as well: see `kinephoto.studio.content_credentials`.
 
     Raises:
-        InputError: no frames, frames of changing size, an argument out of range, a suffix kinephoto
-            doesn't write, a place it cannot write to, or a full disk.
+        InputError: no frames, a film that is over, frames of changing size, an argument out of range, a suffix
+            kinephoto doesn't write, a place it cannot write to, or a full disk.
     """
-    rate = getattr(frames, "fps", 24) if fps is None else fps
+    if isinstance(frames, (str, bytes)) or not isinstance(frames, Iterable):
+        raise InputError(
+            f"The frames are {as_given(frames)}; they must be Frames, as kinephoto.film yields them."
+        )
+    if getattr(frames, "is_over", False):
+        raise InputError(
+            "This film is over: its frames have all been taken, or it was closed; kinephoto.film makes it anew."
+        )
+    rate = getattr(frames, "fps", None) if fps is None else fps
     world = getattr(frames, "world", None)
     if provenance is None and world is not None:
         provenance = provenance_of(world)
@@ -144,7 +161,8 @@ def check_target(target: str | Path, *, overwrite: bool = True) -> None:
 class VideoSink:
     """A video file that takes frames one by one; the arguments are those of `write_video`.
 
-    ``packing`` says how two eyes share each frame, None that there is one.
+    ``packing`` says how two eyes share each frame, None that there is one. Without ``fps`` the first frame says how
+    many there are a second.
 
     Used as a context. When the block ends well the file is there and ``report`` tells of it; when it
     ends by an exception of any kind, nothing is. One film can feed several sinks at once:
@@ -167,7 +185,7 @@ class VideoSink:
         self,
         target: str | Path,
         *,
-        fps: float | Fraction = 24,
+        fps: float | Fraction | None = None,
         quality: str | int = "good",
         codec: str | None = None,
         loop_count: int = 0,
@@ -177,26 +195,32 @@ class VideoSink:
         provenance: Provenance | None = None,
         signer: Signer | None = None,
     ) -> None:
+        if not isinstance(target, (str, PathLike)):
+            raise InputError(f"The target is {as_given(target)}; it must be the name of a video or a folder.")
         self._container, codecs = format_of(target)
         self._target, self._overwrite = Path(target), overwrite
         self._codec = checked_codec(codec, codecs, target)
         self._packing = packing
         full = packing is not None and packing.full_chroma
         self._how = with_full_chroma(self._codec) if full else CODECS[self._codec]
+        quality = quality.item() if isinstance(quality, np.generic) else quality
+        if not isinstance(quality, (str, int)):
+            raise InputError(
+                f"The quality is {as_given(quality)}; it must be {', '.join(QUALITIES)} or a whole number."
+            )
         self._quality = checked_quality(quality, self._codec)
-        self._rate = frame_rate(fps)
-        self._loop_count = checked_loop_count(loop_count)
-        self._metadata = checked_metadata(metadata or {})
+        self._loop_count = checked_loop_count(whole_number("loop_count", loop_count))
+        texts = {} if metadata is None else metadata
+        if not isinstance(texts, Mapping) or not all(isinstance(text, str) for text in texts.values()):
+            raise InputError(f"The metadata are {as_given(texts)}; they must be texts by name.")
+        self._metadata = checked_metadata(texts)
         self._provenance, self._signer = provenance, signer
         self._shares: list[float] = []
         if provenance is not None:
             self._metadata.setdefault("comment", COMMENT)
         if signer is not None:
             check_holds_credentials(target)
-        if self._codec == "gif" and self._rate > GIF_MOST_FPS:
-            raise InputError(
-                f"A GIF shows at most {GIF_MOST_FPS} frames per second; got {float(self._rate):g}."
-            )
+        self._rate = None if fps is None else self._checked_rate(fps)
         check_target(target, overwrite=overwrite)
         self._encoder: Encoder | None = None
         self._frames_hw: tuple[int, int] | None = None
@@ -218,11 +242,17 @@ class VideoSink:
         Raises:
             InputError: a frame that isn't [3, H, W], of another size than the first, or too small or large.
         """
+        if not isinstance(frame, Frame):
+            raise InputError(
+                f"Frame {self._count} is {as_given(frame)}; it must be a Frame, as kinephoto.film yields them."
+            )
         shape = tuple(frame.rgb.shape)
         if len(shape) != 3 or shape[0] != 3:
             raise InputError(f"A frame is [3, H, W]; frame {self._count} is {list(shape)}.")
         if self._encoder is None:
-            self._begin(shape[1:])
+            if self._rate is None:
+                self._rate = self._checked_rate(UNSAID_FPS if frame.fps is None else frame.fps)
+            self._begin(shape[1:], self._rate)
         was = self._frames_hw
         if was is not None and shape[1:] != was:
             raise InputError(
@@ -256,10 +286,17 @@ class VideoSink:
             finally:
                 if self._encoder is not None:
                     self._encoder.close()
+        assert self._rate is not None  # the first frame has decided
         seconds = float(self._count / self._rate)
         self.report = VideoReport(self._target, self._count, seconds, size, self._codec, self._hw)
 
-    def _begin(self, hw: tuple[int, int]) -> None:
+    def _checked_rate(self, fps: float | Fraction) -> Fraction:
+        rate = frame_rate(fps.item() if isinstance(fps, np.generic) else fps)
+        if self._codec == "gif" and rate > GIF_MOST_FPS:
+            raise InputError(f"A GIF shows at most {GIF_MOST_FPS} frames per second; got {float(rate):g}.")
+        return rate
+
+    def _begin(self, hw: tuple[int, int], rate: Fraction) -> None:
         codec = self._how
         self._frames_hw = hw
         self._hw = (hw[0] - hw[0] % 2, hw[1] - hw[1] % 2) if codec.even else hw
@@ -272,7 +309,7 @@ class VideoSink:
         if self._codec == "png":
             self._encoder = FolderEncoder(self._part, self._metadata)
         elif self._codec == "gif":
-            self._encoder = GifEncoder(self._part, self._hw, self._rate, self._loop_count)
+            self._encoder = GifEncoder(self._part, self._hw, rate, self._loop_count)
         else:
             tags = tags_of(self._provenance) if self._provenance and self._container in TAGGED else {}
             self._encoder = StreamEncoder(
@@ -281,7 +318,7 @@ class VideoSink:
                 codec,
                 self._quality,
                 self._hw,
-                self._rate,
+                rate,
                 self._loop_count,
                 self._metadata | tags,
                 self._packing,
