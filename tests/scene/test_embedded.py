@@ -205,6 +205,16 @@ def test_without_a_near_and_a_far_that_mean_something_only_the_order_counts(near
     assert np.abs(photo.capture.embedded_disparity.numpy() - (1 - stored_depth() / 255)).max() < 1e-6
 
 
+def test_of_kinephotos_own_maps_those_with_a_unit_are_metric() -> None:
+    """It writes the near and far of a relative map as well; others write no unit, and mean lengths."""
+    for software, units, metric in (("kinephoto", "", False), ("kinephoto", "m", True), ("Lens", "", True)):
+        data = gdepth(GDepth_Software=software, GDepth_Units=units)
+        photo = read(jpeg(standard(packet(**data))))
+        assert photo.capture.embedded_metric == metric
+        found = photo.capture.embedded_disparity.numpy()
+        assert np.abs(found - (2 - stored_depth() / 255 * 1.9)).max() < 1e-6
+
+
 def test_a_broken_depth_map_is_said_and_the_photo_read_all_the_same() -> None:
     whole = picture(stored_depth())
     png = base64.b64decode(whole)

@@ -184,3 +184,13 @@ def test_a_film_needs_frames_and_more_than_its_rests() -> None:
         path().frame_times(0.01, 24)
     with pytest.raises(InputError, match="leaves nothing of a film"):
         path(hold=2).frame_times(4, 24)
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_even_the_largest_amount_stays_before_what_is_in_focus(name):
+    widest = Rig(CAMERA, 0.5, (200.0, 150.0), 1.0)
+    move = path(name).move
+    for time in np.linspace(0, 1, 41):
+        camera, pose = move(float(time), widest)
+        focus = pose.R.numpy() @ widest.ray + pose.t.numpy()
+        assert focus[2] > 0.1 and 0 < camera.focal_px < math.inf

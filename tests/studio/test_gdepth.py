@@ -92,6 +92,15 @@ def test_it_is_read_back_as_embedded_depth(tmp_path: Path) -> None:
     assert float(error[:, 160:].max()) < 0.01 and float(error[110:190, 60:140].max()) < 0.01
 
 
+def test_how_far_a_relative_map_reaches_is_still_to_be_chosen(tmp_path: Path) -> None:
+    """As it was before it was written; a metric one's is known."""
+    for metric in (False, True):
+        again = read_photo(write_gdepth(photo(), depth(metric, noise=0), tmp_path / "a.jpg"))
+        lows = [float(estimate_depth(again, "embedded", floor=floor).values.min()) for floor in (0.06, 0.3)]
+        assert lows[0] == pytest.approx(0.06, abs=0.01)
+        assert lows[1] == pytest.approx(0.06 if metric else 0.3, abs=0.01)
+
+
 def test_metric_depth_keeps_metres_and_infinity_comes_to_an_end(tmp_path: Path) -> None:
     values = depth(metric=True).values.clone()
     values[:20] = 0  # the sky

@@ -19,6 +19,8 @@ from kinephoto.studio.extension import checked_prompt, extended, margins_shown, 
 from kinephoto.studio.out_animate import candidates, out_animate, sheet
 from kinephoto.studio.outpaint import outpaint, placed, seam
 from kinephoto.studio.outpaint_settings import OutpaintSettings, scene_hw
+from kinephoto.studio.outputs import extend_of
+from kinephoto.studio.settings import AnimateSettings
 
 HW = (120, 160)
 
@@ -243,6 +245,8 @@ def test_other_margins_are_refused(text):
         ({"points": [(float("nan"), 2.0)]}, "lies outside the picture"),
         ({"box": (5.0, 5.0, 5.0, 9.0)}, "x0 < x1"),
         ({"box": (0.0, 0.0, 160.0, 120.0)}, "draw it closer"),
+        ({"box": (0.0, 0.0, 160.0, 120.0), "points": [(80.0, 60.0)]}, "draw it closer"),
+        ({"box": (10.0, 10.0, 10.4, 10.4)}, "holds not one whole pixel"),
         ({}, "Where is the object"),
     ],
 )
@@ -321,3 +325,12 @@ def test_a_classical_painter_paints_a_scene_through_the_same_door(cutout):
     assert not hasattr(get_painter("classical"), "paint_scene")
     made = outpaint(cutout, hw=(64, 64), painter=get_painter("classical"))
     assert made.painter == "classical" and float(made.photo.rgb[:, ~made.object_mask].std()) > 0
+
+
+def test_px_beyond_the_border_are_the_photos_whatever_the_films_size() -> None:
+    photo_hw = (400, 600)
+    for size, left in ((200, 100), (400, 200), (800, 400)):
+        settings = AnimateSettings(extend="left=200,top=50%", size=size)
+        assert extend_of(settings, photo_hw) == {"left": left, "top": size // 2}
+    # As many px as outpaint takes are taken at any size.
+    assert extend_of(AnimateSettings(extend="left=1100", size=100), photo_hw) == {"left": 275}

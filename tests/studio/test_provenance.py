@@ -9,6 +9,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -17,24 +18,28 @@ import pytest
 import torch
 from PIL import Image
 
+from kinephoto.app import cli
 from kinephoto.errors import InputError
+from kinephoto.scene.photo import read_photo
 from kinephoto.scene.values import Frame
 from kinephoto.studio import certificates, content_credentials
 from kinephoto.studio.certificates import LABEL, development_signer, signer_from
 from kinephoto.studio.containers import xmp_in
 from kinephoto.studio.content_credentials import ready, verdict_on
+from kinephoto.studio.outpaint_settings import scene_hw
 from kinephoto.studio.pictures import write_picture
 from kinephoto.studio.provenance import (
     COMPOSITE,
     Provenance,
     complete,
     provenance_in,
+    provenance_of,
     public_settings,
     read_provenance,
     without_folders,
     xmp_of,
 )
-from kinephoto.studio.settings import AnimateSettings
+from kinephoto.studio.settings import AnimateSettings, read_settings
 from kinephoto.studio.video import VideoSink, write_video
 from kinephoto.studio.xmp import MOST_BYTES, packet_of, properties_of
 
@@ -357,6 +362,61 @@ def test_settings_tell_neither_folders_nor_the_machine() -> None:
     assert not {"threads", "offline", "device"} & set(public)
     assert without_folders("hub:stable-diffusion-v1-5/inpainting") == "hub:stable-diffusion-v1-5/inpainting"
     assert without_folders("sd:models/mine/") == "sd:mine"
+
+
+def test_where_nobody_painted_no_algorithm_is_named() -> None:
+    """As on a sheet that shows the holes before they are painted."""
+    trajectory = SimpleNamespace(path=SimpleNamespace(name="swing"), rig=SimpleNamespace(amount=0.04))
+    for painter, kind in (("none", "dataDrivenMedia"), ("classical", "compositeWithTrainedAlgorithmicMedia")):
+        world = SimpleNamespace(trajectory=trajectory, painter=painter, depth_name="depth.png", seed=0)
+        packet = xmp_of(provenance_of(world))  # type: ignore[arg-type]
+        said = {name: text for (_, name), text in properties_of(packet).items()}
+        assert said["DigitalSourceType"].endswith("/" + kind)
+        assert ("AISystemUsed" in said) == (painter != "none")
+
+
+@pytest.mark.parametrize("name", ["film.mp4", "still.png"])
+def test_a_name_with_a_colon_is_no_protocol(tmp_path: Path, name: str, monkeypatch) -> None:
+    written(tmp_path, name).rename(tmp_path / f"a:{name}")
+    monkeypatch.chdir(tmp_path)
+    assert read_provenance(f"a:{name}").provenance == COMPLETE
+
+
+@pytest.mark.parametrize("name", ["wide.png", "wide.jpg", "wide.webp", "sheet.png"])
+def test_a_continued_photo_keeps_its_focal_length_and_a_sheet_has_none(
+    tmp_path: Path, name: str, monkeypatch
+) -> None:
+    block = Image.Exif()
+    block.get_ifd(0x8769)[0xA405] = 77
+    Image.new("RGB", (64, 48), "green").save(tmp_path / "tele.jpg", exif=block)
+    focal_px = read_photo(tmp_path / "tele.jpg").camera.focal_px
+    several = ("--candidates", "2", "--seed", "5") if name == "sheet.png" else ()
+    words = ["outpaint", tmp_path / "tele.jpg", "--extend", "left=50%,right=32,top=24", "-o", tmp_path / name]
+    monkeypatch.setattr("sys.argv", ["kinephoto", *map(str, words), "--painter", "classical", "-q", *several])
+    with pytest.raises(SystemExit, match="^0$"):
+        cli.main()
+    again = read_photo(tmp_path / name)
+    told = read_provenance(tmp_path / name).provenance
+    assert told is not None and told.invented_most == pytest.approx(1 - 64 * 48 / (128 * 72), abs=1e-4)
+    if several:
+        assert again.capture.field_of_view == "assumed" and (told.seed, told.settings["candidates"]) == (5, 2)
+        return
+    assert again.camera.hw == (72, 128) and again.capture.field_of_view == "exif"
+    # EXIF counts whole millimetres, of which it is some forty now.
+    assert again.camera.focal_px == pytest.approx(focal_px, rel=0.5 / 40)
+
+
+def test_sizes_in_digits_of_another_kind_are_refused() -> None:
+    assert scene_hw("768×512") == (512, 768)
+    for text in ("6²", "٦٤", "9" * 5000, "64x", "1_000"):
+        with pytest.raises(InputError, match="it must be WIDTHxHEIGHT in px"):
+            scene_hw(text)
+
+
+def test_a_settings_file_of_a_windows_editor_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "move.json"
+    file.write_text('{"path": "circle"}', encoding="utf-8-sig")
+    assert read_settings(AnimateSettings, file) == {"path": "circle"}
 
 
 def test_values_of_a_wrong_kind_are_no_provenance() -> None:

@@ -58,7 +58,7 @@ def outpaint(
     from kinephoto.studio.files import check_file, check_spared, check_suffix
     from kinephoto.studio.out_animate import candidates, origin_of, whole_scene
     from kinephoto.studio.outpaint import seam
-    from kinephoto.studio.pictures import PICTURE_SUFFIXES, write_picture
+    from kinephoto.studio.pictures import PICTURE_SUFFIXES, exif_of, write_picture
 
     check_suffix(output, PICTURE_SUFFIXES, "picture")
     check_file(output)
@@ -69,8 +69,13 @@ def outpaint(
             scenes.append(scene)
             if progress is not None:
                 progress("scene", len(scenes) / settings.candidates)
-    write_picture(whole_scene(scenes), output, provenance=origin_of(scenes[0], settings))
     first = scenes[0]
+    write_picture(
+        whole_scene(scenes),
+        output,
+        provenance=origin_of(first, settings),
+        exif=exif_of(first.photo) if len(scenes) == 1 else b"",  # a sheet is no photo
+    )
     height, width = first.photo.camera.hw
     say(
         f"{output}: {width}×{height}, {1 - float(first.object_mask.float().mean()):.0%} of it painted by "

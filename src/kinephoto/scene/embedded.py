@@ -120,7 +120,7 @@ def gdepth_disparity(packets: Iterable[bytes], orientation: int, camera: Camera)
 
     With d the stored grey value in [0, 1], 0 at the nearest, RangeLinear means z = near + d (far - near)
     and RangeInverse 1/z = 1/near - d (1/near - 1/far). Where near or far are missing, 1 - d is taken, known
-    up to scale and shift.
+    up to scale and shift. So is what kinephoto wrote without a unit: its near and far are the relative map's own.
 
     Args:
         packets: from `xmp_packets`.
@@ -141,8 +141,9 @@ def gdepth_disparity(packets: Iterable[bytes], orientation: int, camera: Camera)
         return None
     share = _grey(_decoded(found["Data"]))
     near, far = (_number(found.get(name)) for name in ("Near", "Far"))
-    metric = near > 0 and 0 < far < math.inf and near != far
-    if not metric:
+    ranged = near > 0 and 0 < far < math.inf and near != far
+    metric = ranged and (found.get("Software") != "kinephoto" or found.get("Units") == "m")
+    if not ranged:
         values = 1 - share
     elif found.get("Format") == "RangeLinear":
         values = 1 / (near + share * (far - near))
@@ -153,7 +154,7 @@ def gdepth_disparity(packets: Iterable[bytes], orientation: int, camera: Camera)
     height, width = values.shape
     if (height - width) * (stored_height - stored_width) >= 0:
         values = upright(values, orientation)
-    if metric and found.get("MeasureType") == "OpticRay":
+    if ranged and found.get("MeasureType") == "OpticRay":
         values = values * _ray_lengths(camera.resized(values.shape))
     return _disparity(values, metric, "GDepth")
 

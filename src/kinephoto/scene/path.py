@@ -29,6 +29,9 @@ FORWARD = 3.0
 """Units of the amount that the camera goes forward where it would go one to the side: the picture's outer
 parts then move about as much, its middle not at all."""
 
+CLOSEST = 0.8
+"""Of the way to what is in focus: no move goes farther forward, however large its amount."""
+
 
 @dataclass(frozen=True)
 class Rig:
@@ -69,13 +72,18 @@ def _aside(rig: Rig, x: float, y: float, forward: float = 0.0) -> View:
     x to the right and y down, in steps; ``forward`` towards the focus, in units of the amount. The shift
     keeps the focus where it is and upright lines upright.
     """
-    x, y, z = x * rig.step, y * rig.step, forward * rig.amount
+    x, y, z = x * rig.step, y * rig.step, _before_focus(forward * rig.amount, rig)
     camera = rig.camera
     shift = camera.focal_px * rig.focus_disparity / (1 - z * rig.focus_disparity)
     cx, cy = camera.centre_px
     camera = Camera(camera.focal_px, (cx + shift * x, cy + shift * y), camera.hw)
     centre = np.array([x, y, 0.0]) + z * rig.ray
     return camera, Pose(torch.eye(3), torch.from_numpy(-centre))
+
+
+def _before_focus(forward: float, rig: Rig) -> float:
+    """A way forward that stops before what is in focus: beyond it the picture would be turned round."""
+    return min(forward, CLOSEST / rig.focus_disparity)
 
 
 def _around(rig: Rig, x: float, y: float) -> View:
@@ -92,7 +100,7 @@ def _around(rig: Rig, x: float, y: float) -> View:
 
 def _dolly_zoom(rig: Rig, backwards: float) -> View:
     """Back along the axis while the lens gets longer, so that what is at the focus keeps its size."""
-    back = 2 * FORWARD * rig.amount * backwards
+    back = -_before_focus(-2 * FORWARD * rig.amount * backwards, rig)
     longer = 1 + back * rig.focus_disparity
     return rig.camera.zoomed(longer), Pose(torch.eye(3), torch.tensor([0.0, 0.0, back]))
 

@@ -37,6 +37,8 @@ _NOT_FOR_PILLOW = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
 
 _ORIENTATION, _EXIF_IFD = 0x0112, 0x8769
 _SUBFILE_TYPE, _DNG_VERSION = 254, 50706
+_BITS, _PHOTOMETRIC, _PLANES = 258, 262, 284
+_WHITE_IS_ZERO, _APART = 0, 2
 _FRAMED = {"GIF": "GIF", "PNG": "PNG", "WEBP": "WebP", "AVIF": "AVIF", "FLI": "FLI"}
 _HDR_TRANSFERS = {16: "PQ", 18: "HLG"}  # ITU-T H.273, table 3
 
@@ -103,7 +105,7 @@ def decoded(file: BinaryIO, name: str, max_megapixels: float, notes: list[str]) 
     if not head:
         raise InputError(f"{name} is empty; it must be a picture.")
     try:
-        if head[4:8] == b"ftyp" and not (head[8:12] in (b"avif", b"avis") or b"avif" in head):
+        if _is_heic(head):
             return _read_heic(file, name, max_megapixels, notes)
         return _read_pillow(file, name, max_megapixels, notes)
     except InputError:
@@ -131,8 +133,14 @@ def alpha_of(file: BinaryIO, name: str, max_megapixels: float) -> tuple[np.ndarr
         InputError: as for ``decoded``.
     """
     try:
+        if _is_heic(file.read(64)):
+            stored, peak = _heic_values(_opened_heic(file, name, max_megapixels)[0])
+            alpha = stored[..., -1] if stored.ndim == 3 and stored.shape[2] in (2, 4) else None
+            # libheif has turned it.
+            return None if alpha is None else (np.rint(alpha * (255 / peak)).astype(np.uint8), 1)
         image = _header(file, name)
         _check_size(image.size, name, max_megapixels)
+        _check_planes(image, name)
         if not image.has_transparency_data:
             return None
         return np.asarray(image.convert("RGBA").getchannel("A")), orientation_of(_exif(image.getexif))
@@ -142,10 +150,14 @@ def alpha_of(file: BinaryIO, name: str, max_megapixels: float) -> tuple[np.ndarr
         raise _damaged(name, error) from error
 
 
-def _read_heic(file: BinaryIO, name: str, max_megapixels: float, notes: list[str]) -> Decoded:
-    """libheif turns and mirrors the picture itself."""
+def _is_heic(head: bytes) -> bool:
+    """AVIF, which lies in the same boxes, is Pillow's."""
+    return head[4:8] == b"ftyp" and not (head[8:12] in (b"avif", b"avis") or b"avif" in head)
+
+
+def _opened_heic(file: BinaryIO, name: str, max_megapixels: float) -> tuple[Any, bytes]:
+    """A ``pillow_heif.HeifFile``, not yet decoded, and the file's bytes."""
     import pillow_heif
-    from PIL import Image
 
     file.seek(0)
     data = file.read()
@@ -153,7 +165,25 @@ def _read_heic(file: BinaryIO, name: str, max_megapixels: float, notes: list[str
         raise _not_a_picture(name)
     heif = pillow_heif.open_heif(data, convert_hdr_to_8bit=False)
     _check_size(heif.size, name, max_megapixels)
-    stored, mode, info = np.asarray(heif), heif.mode, heif.info
+    return heif, data
+
+
+def _heic_values(heif: Any) -> tuple[np.ndarray, int]:
+    """The pixels, uint8 or uint16, and the largest value that they may have."""
+    stored = np.asarray(heif)
+    if stored.dtype == np.uint8:
+        return stored, 255
+    # pillow-heif moves 10 and 12 bits to the top of 16.
+    return stored, 65536 - (1 << (16 - heif.info["bit_depth"]))
+
+
+def _read_heic(file: BinaryIO, name: str, max_megapixels: float, notes: list[str]) -> Decoded:
+    """libheif turns and mirrors the picture itself."""
+    from PIL import Image
+
+    heif, data = _opened_heic(file, name, max_megapixels)
+    stored, peak = _heic_values(heif)
+    mode, info = heif.mode, heif.info
     profile = info.get("icc_profile")
     if len(heif) > 1:
         notes.append(f"HEIC with {len(heif)} pictures: the main one is used")
@@ -163,7 +193,6 @@ def _read_heic(file: BinaryIO, name: str, max_megapixels: float, notes: list[str
     if stored.dtype == np.uint8:
         values = to_srgb(Image.fromarray(stored, mode), profile, notes)
     else:
-        peak = 65536 - (1 << (16 - info["bit_depth"]))  # pillow-heif moves 10 and 12 bits to the top of 16
         values = to_srgb_deep(on_white(stored / np.float32(peak), "a" in mode), profile, notes)
     found = Decoded(values, exif=_exif(Image.Exif, info.get("exif") or b""), xmp=info.get("xmp") or b"")
     try:
@@ -181,6 +210,7 @@ def _read_pillow(file: BinaryIO, name: str, max_megapixels: float, notes: list[s
     tags = getattr(image, "tag_v2", {}) if image.format == "TIFF" else {}
     if tags.get(_SUBFILE_TYPE) == 1 or _DNG_VERSION in tags:
         raise InputError(f"{name} is a camera's raw file; develop it to JPEG, PNG or TIFF first.")
+    _check_planes(image, name)
     raw_mode = str(image.tile[0][3]) if image.tile else ""
     deep = ";16" in raw_mode and image.mode in ("RGB", "RGBA", "RGBX") and image.format in ("PNG", "TIFF")
     # Pillow holds TIFF, alone of all, to its own limit once more while it decodes.
@@ -190,10 +220,15 @@ def _read_pillow(file: BinaryIO, name: str, max_megapixels: float, notes: list[s
     profile = image.info.get("icc_profile") if image.mode != "LAB" else None
     if deep or beyond:
         stored = _from_opencv(file, name, image)
+        # OpenCV, too, turns them around in 8 bits only.
+        negative = stored.dtype == np.uint16 and tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
         peak = np.float32(np.iinfo(stored.dtype).max)
-        values = to_srgb_deep(on_white(stored / peak, "RGBa" in raw_mode), profile, notes)
+        shares = (peak - stored if negative else stored) / peak
+        values = to_srgb_deep(on_white(shares, "RGBa" in raw_mode), profile, notes)
     elif image.mode.startswith(("I", "F")):
-        values = to_srgb_deep(_single_plane(image, raw_mode, name), profile, notes)
+        grey = _single_plane(image, raw_mode, name)
+        # Pillow turns them around in 8 bits only.
+        values = to_srgb_deep(1 - grey if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO else grey, profile, notes)
     else:
         values = to_srgb(image, profile, notes)
     exif = _exif(image.getexif)
@@ -244,6 +279,17 @@ def _from_opencv(file: BinaryIO, name: str, image: Image.Image) -> np.ndarray:
         return stored[..., None]
     transparent = image.mode == "RGBA" or "transparency" in image.info
     return stored[..., [2, 1, 0, 3] if transparent and stored.shape[2] == 4 else [2, 1, 0]]
+
+
+def _check_planes(image: Image.Image, name: str) -> None:
+    """Refuse colours that lie apart in more than 8 bits each: Pillow and OpenCV make noise of them."""
+    tags = getattr(image, "tag_v2", {}) if image.format == "TIFF" else {}
+    bits = tags.get(_BITS, (1,))
+    if tags.get(_PLANES) == _APART and len(bits) > 1 and max(bits) > 8:
+        raise InputError(
+            f"{name} is a TIFF of {max(bits)} bits whose colours lie apart (planar); save it with its colours "
+            "side by side (chunky, interleaved)."
+        )
 
 
 def _single_plane(image: Image.Image, raw_mode: str, name: str) -> np.ndarray:

@@ -124,8 +124,11 @@ class GrabCut:
         for x, y in points:
             radius = max(1, round(CERTAIN_RADIUS * max(height, width)))
             cv2.circle(hints, (int(x), int(y)), radius, cv2.GC_FGD, -1)
-        if len(np.unique(hints)) == 1:
+        behind = (hints == cv2.GC_BGD) | (hints == cv2.GC_PR_BGD)
+        if not behind.any():
             raise InputError("The box is the whole picture; draw it closer around the object.")
+        if behind.all():
+            raise InputError("The box holds not one whole pixel; draw it around the object.")
         models = np.zeros((1, 65)), np.zeros((1, 65))
         cv2.setRNGSeed(0)
         cv2.grabCut(picture, hints, None, *models, GRABCUT_ROUNDS, cv2.GC_INIT_WITH_MASK)
@@ -253,7 +256,8 @@ def read_cutout(path: str | Path, *, max_megapixels: float = 200.0) -> Cutout:
     Raises:
         InputError: the picture can't be read or has no alpha.
     """
-    photo, alpha = read_photo(path, max_megapixels=max_megapixels), read_alpha(path)
+    photo = read_photo(path, max_megapixels=max_megapixels)
+    alpha = read_alpha(path, max_megapixels=max_megapixels)
     if alpha is None:
         raise InputError(
             f"{photo.capture.name} has no transparent parts, so it isn't clear what the object is; give a mask, "
@@ -292,19 +296,20 @@ def as_cutout(
             return read_cutout(subject, max_megapixels=max_megapixels)
         subject = read_photo(subject, max_megapixels=max_megapixels, embedded_depth=False)
     if isinstance(mask, (str, Path)):
-        mask = read_mask(mask, subject.camera.hw)
+        mask = read_mask(mask, subject.camera.hw, max_megapixels=max_megapixels)
     return cut_out(
         subject, mask=mask, points=points, box=box, segmenter=segmenter, device=device, offline=offline
     )
 
 
-def read_mask(file: str | Path, hw: tuple[int, int]) -> Tensor:
+def read_mask(file: str | Path, hw: tuple[int, int], *, max_megapixels: float = 200.0) -> Tensor:
     """[H, W] in [0, 1], the brightness of a mask's picture, or its alpha where only that varies.
 
     Raises:
         InputError: it can't be read or has another size.
     """
-    photo, alpha = read_photo(file, embedded_depth=False), read_alpha(file)
+    photo = read_photo(file, max_megapixels=max_megapixels, embedded_depth=False)
+    alpha = read_alpha(file, max_megapixels=max_megapixels)
     if tuple(photo.camera.hw) != tuple(hw):
         own = photo.camera.hw
         raise InputError(

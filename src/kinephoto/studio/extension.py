@@ -60,8 +60,13 @@ class Outpainted:
     seed: int
 
 
-def parsed_margins(text: str, hw: tuple[int, int]) -> dict[str, int]:
+def parsed_margins(text: str, hw: tuple[int, int], at: tuple[int, int] | None = None) -> dict[str, int]:
     """Px beyond each side that "left=128,right=20%" names; shares are of the photo's width or height.
+
+    Args:
+        text: the list.
+        hw: height and width of the photo, of whose pixels the list speaks.
+        at: height and width of the photo as it is used, of which the answer speaks; ``hw`` when None.
 
     Raises:
         InputError: another side, no number, or one out of range.
@@ -69,11 +74,14 @@ def parsed_margins(text: str, hw: tuple[int, int]) -> dict[str, int]:
     Example:
         >>> parsed_margins("left=128,top=50%", (200, 300))
         {'left': 128, 'top': 100}
+        >>> parsed_margins("left=128,top=50%", (200, 300), at=(100, 150))
+        {'left': 64, 'top': 50}
     """
     margins: dict[str, int] = {}
     for part in text.split(","):
         side, _, amount = (word.strip() for word in part.partition("="))
-        own = hw[1] if side in ("left", "right") else hw[0]
+        along = 1 if side in ("left", "right") else 0
+        own = hw[along]
         try:
             share = float(amount.removesuffix("%")) / 100 if amount.endswith("%") else float(amount) / own
         except ValueError:
@@ -83,7 +91,7 @@ def parsed_margins(text: str, hw: tuple[int, int]) -> dict[str, int]:
                 f"extend or --extend has {part.strip()!r}; it must be a list such as left=128,right=20%, of "
                 f"{', '.join(SIDES)}, each at most {MOST_EXTENDED:.0%} of the photo's side."
             )
-        margins[side] = round(share * own)
+        margins[side] = max(1, round(share * (at or hw)[along]))
     return margins
 
 

@@ -9,17 +9,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import math
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
 from kinephoto.errors import InputError
-from kinephoto.scene.photo import FULL_FRAME_DIAGONAL_MM
 from kinephoto.scene.values import Disparity, Photo
 from kinephoto.studio.files import check_suffix, whole
-from kinephoto.studio.pictures import JPEG, to_uint8
+from kinephoto.studio.pictures import JPEG, exif_of, to_uint8
 
 GDEPTH_SUFFIXES = (".jpg", ".jpeg")
 GDEPTH = "http://ns.google.com/photos/1.0/depthmap/"
@@ -30,7 +28,6 @@ FARTHEST = 1000.0
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 _EXTENSION = b"http://ns.adobe.com/xmp/extension/\0"
 _LONGEST_SEGMENT = 65533  # its length takes two bytes and counts itself
-_EXIF_IFD, _FOCAL_35MM = 0x8769, 0xA405
 
 
 def write_gdepth(photo: Photo, disparity: Disparity, target: str | Path) -> Path:
@@ -55,7 +52,9 @@ def write_gdepth(photo: Photo, disparity: Disparity, target: str | Path) -> Path
     with whole(target) as part:
         # Pillow writes ``extra`` as it is, before the picture's own tables.
         extra = b"".join(_app1(body) for body in _segments(disparity))
-        Image.fromarray(to_uint8(photo.rgb)).save(part, format="JPEG", exif=_exif(photo), extra=extra, **JPEG)
+        Image.fromarray(to_uint8(photo.rgb)).save(
+            part, format="JPEG", exif=exif_of(photo), extra=extra, **JPEG
+        )
     return Path(target)
 
 
@@ -113,15 +112,3 @@ def _packet(attributes: str) -> bytes:
 
 def _app1(body: bytes) -> bytes:
     return b"\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body
-
-
-def _exif(photo: Photo) -> bytes:
-    """The 35 mm focal length, so that whoever reads the photo again has the same camera."""
-    from PIL import Image
-
-    if photo.capture.field_of_view != "exif":
-        return b""
-    exif = Image.Exif()
-    focal_mm = photo.camera.focal_px * FULL_FRAME_DIAGONAL_MM / math.hypot(*photo.camera.hw)
-    exif.get_ifd(_EXIF_IFD)[_FOCAL_35MM] = round(focal_mm)
-    return exif.tobytes()

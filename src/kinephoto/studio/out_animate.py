@@ -41,7 +41,7 @@ from kinephoto.studio.outpaint_settings import (
     scene_hw,
 )
 from kinephoto.studio.outputs import Outputs, check, check_painter
-from kinephoto.studio.pictures import contact_sheet, write_picture
+from kinephoto.studio.pictures import contact_sheet, exif_of, write_picture
 from kinephoto.studio.produce import Report, animate, painter_of
 from kinephoto.studio.provenance import Provenance, provenance_of_picture
 from kinephoto.studio.settings import is_default
@@ -251,7 +251,9 @@ def produce_out_animation(
         )
     report = animate(made.photo, outputs, settings, signer=signer, painter=painter, stages=stages)
     if outputs.picture is not None:
-        write_picture(made.photo.rgb, outputs.picture, provenance=origin_of(made, settings))
+        write_picture(
+            made.photo.rgb, outputs.picture, provenance=origin_of(made, settings), exif=exif_of(made.photo)
+        )
     return report
 
 

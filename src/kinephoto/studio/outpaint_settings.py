@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -87,7 +88,8 @@ def scene_hw(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
     parts = text.lower().replace("×", "x").split("x")
-    if len(parts) > 2 or not all(part.isdigit() for part in parts):
+    # No digits of other scripts, and no more of them than Python makes numbers of.
+    if len(parts) > 2 or not all(re.fullmatch("[0-9]{1,9}", part) for part in parts):
         raise InputError(f"The size is {text!r}; it must be WIDTHxHEIGHT in px, or one number for a square.")
     return int(parts[-1]), int(parts[0])
 

@@ -113,7 +113,7 @@ def extend_of(settings: AnimateSettings, photo_hw: tuple[int, int]) -> Extend | 
         return None
     if settings.extend == "auto":
         return "auto"
-    return parsed_margins(settings.extend, frame_hw(photo_hw, settings))
+    return parsed_margins(settings.extend, photo_hw, at=frame_hw(photo_hw, settings))
 
 
 def files_read(settings: Any) -> list[str | Path]:
@@ -201,7 +201,7 @@ def check(outputs: Outputs, settings: AnimateSettings, hw: tuple[int, int] | Non
         )
     if settings.extend not in (None, "auto"):
         own = frame_hw(hw, settings)
-        extended_hw(own, parsed_margins(str(settings.extend), own))
+        extended_hw(own, parsed_margins(str(settings.extend), hw, at=own))
 
 
 def check_painter(name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,8 @@ import torch
 from torch import Tensor
 
 from kinephoto.errors import InputError
-from kinephoto.scene.values import Disparity
+from kinephoto.scene.photo import FULL_FRAME_DIAGONAL_MM
+from kinephoto.scene.values import Disparity, Photo
 from kinephoto.studio.certificates import Signer
 from kinephoto.studio.content_credentials import sign
 from kinephoto.studio.files import check_suffix, whole
@@ -32,6 +34,7 @@ _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     ".jpeg": JPEG,
     ".webp": {"quality": 92},
 }
+_EXIF_IFD, _FOCAL_35MM = 0x8769, 0xA405
 
 
 def to_uint8(picture: Tensor) -> np.ndarray:
@@ -63,6 +66,7 @@ def write_picture(
     metadata: Mapping[str, str] | None = None,
     provenance: Provenance | None = None,
     signer: Signer | None = None,
+    exif: bytes = b"",
 ) -> Path:
     """Write one picture.
 
@@ -72,6 +76,7 @@ def write_picture(
         metadata: texts to keep with a PNG, such as {"Title": "Beach"}; the other kinds ignore it.
         provenance: how the picture came to be, written into it as XMP; None for what wasn't generated.
         signer: signs that as well: see `kinephoto.studio.content_credentials`.
+        exif: from ``exif_of``, for a picture that is a photo itself.
 
     Raises:
         InputError: a suffix kinephoto doesn't write, or a place it cannot write to.
@@ -80,12 +85,28 @@ def write_picture(
     from PIL import Image
 
     image = Image.fromarray(to_uint8(rgb))
-    options = _SAVE_OPTIONS[suffix] | ({"xmp": xmp_of(provenance)} if provenance else {})
+    known = {"exif": exif} if exif else {}
+    options = _SAVE_OPTIONS[suffix] | ({"xmp": xmp_of(provenance)} if provenance else {}) | known
     with whole(target) as part:
-        save_png(image, part, metadata, provenance) if suffix == ".png" else image.save(part, **options)
+        if suffix == ".png":
+            save_png(image, part, metadata, provenance, exif)
+        else:
+            image.save(part, **options)
         if provenance is not None and signer is not None:
             sign(part, signer, provenance, Path(target).name)
     return Path(target)
+
+
+def exif_of(photo: Photo) -> bytes:
+    """The 35 mm focal length, so that whoever reads the photo again has the same camera; nothing if not known."""
+    from PIL import Image
+
+    if photo.capture.field_of_view != "exif":
+        return b""
+    exif = Image.Exif()
+    focal_mm = photo.camera.focal_px * FULL_FRAME_DIAGONAL_MM / math.hypot(*photo.camera.hw)
+    exif.get_ifd(_EXIF_IFD)[_FOCAL_35MM] = round(focal_mm)
+    return exif.tobytes()
 
 
 def save_png(
@@ -93,6 +114,7 @@ def save_png(
     path: Path,
     metadata: Mapping[str, str] | None = None,
     provenance: Provenance | None = None,
+    exif: bytes = b"",
 ) -> None:
     """Save as PNG with texts (iTXt, so that any language will do); the caller cares for the path."""
     from PIL.PngImagePlugin import PngInfo
@@ -102,7 +124,7 @@ def save_png(
         texts.add_itxt(name, text)
     if provenance is not None:
         texts.add_itxt("XML:com.adobe.xmp", xmp_of(provenance).decode())
-    image.save(path, format="PNG", pnginfo=texts, **_PNG)
+    image.save(path, format="PNG", pnginfo=texts, **_PNG, **({"exif": exif} if exif else {}))
 
 
 def write_depth(disparity: Disparity, target: str | Path, *, provenance: Provenance | None = None) -> Path:

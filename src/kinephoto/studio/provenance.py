@@ -32,7 +32,10 @@ COMPOSITE = SOURCE_TYPES + "compositeWithTrainedAlgorithmicMedia"
 """A camera's picture with parts that a trained algorithm made: a film, a widened photo."""
 
 DATA = SOURCE_TYPES + "dataDrivenMedia"
-"""A picture of data: the mask of what was invented."""
+"""A picture of data: the mask of what was invented, a depth map, a sheet with depth and holes."""
+
+NOBODY = "none"
+"""Who painted where nothing was."""
 
 COMMENT = "Made with kinephoto from one photo; parts of what it shows are invented."
 
@@ -58,9 +61,11 @@ class Provenance:
         software: its name and version, such as "kinephoto 0.1.0".
         painter: who painted what came into view.
         depth: where the depth came from.
-        seed: with which it was painted.
+        seed: with which it was painted; on a sheet of several scenes the first one's, the settings' "candidates"
+            telling how many follow.
         settings: what else was asked for; see `public_settings`.
-        invented_share: of all pixels, in [0, 1], four decimals; None if not known.
+        invented_share: of all pixels, in [0, 1], four decimals; None if not known. On a sheet of several scenes, of
+            each of them: they are painted around the same object.
         invented_most: of the frame that has most.
         source_type: one of IPTC's digital source types.
     """
@@ -136,7 +141,7 @@ def provenance_of(world: World, settings: BaseModel | None = None) -> Provenance
     """How a film of this world came to be; how much is invented is not known yet.
 
     Args:
-        world: as painted.
+        world: as painted; one that nobody has painted holds nothing that a trained algorithm made up.
         settings: what was asked for; without, the world's own path and amount.
     """
     trajectory = world.trajectory
@@ -147,6 +152,7 @@ def provenance_of(world: World, settings: BaseModel | None = None) -> Provenance
         world.depth_name,
         world.seed,
         public_settings(settings) if settings is not None else own,
+        source_type=DATA if world.painter == NOBODY else COMPOSITE,
     )
 
 
@@ -338,7 +344,8 @@ def _tags_in(path: Path) -> dict[str, str]:
     try:
         # A playlist or the like could make FFmpeg open other things than this file.
         only_files = {"protocol_whitelist": "file"}
-        with av.open(str(path), metadata_errors="replace", options=only_files) as container:
+        # A name such as a:b.mp4 would be one of a protocol "a"; a whole path isn't.
+        with av.open(os.path.abspath(path), metadata_errors="replace", options=only_files) as container:
             # FFmpeg believes a name such as text.jpg; then it finds no width. Nor does it in some that are
             # pictures, such as animated WebP.
             if any(stream.width for stream in container.streams.video):

@@ -103,7 +103,7 @@ class AnimateSettings(MoveSettings):
     )
     extend: str | None = setting(
         None,
-        "Continue the photo beyond its border first: auto, as far as the move shows, or left=128,right=20%.",
+        "Continue the photo beyond its border first: auto, as far as the move shows, or left=128,right=20% of it.",
         "Painting",
     )
     prompt: str | None = setting(None, "What the photo shows, for painters that take text.", "Painting")
@@ -142,7 +142,7 @@ def read_settings(model: type[BaseModel], file: str | Path) -> dict[str, Any]:
     """
     name = Path(file).name
     try:
-        content = json.loads(Path(file).read_text(encoding="utf-8"))
+        content = json.loads(Path(file).read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise InputError(f"The settings file {file} cannot be read: {why}.") from None
