@@ -87,6 +87,15 @@ def test_a_metric_amount_above_the_safe_one_is_made_and_said(
     assert code == 0 and "--amount auto would take 0.0" in said and "stay under 1.0%" in said
 
 
+def test_a_path_whose_turns_open_too_much_already_is_said(run, small_photo: Path, small_depth: Path) -> None:
+    (small_photo.parent / "turn.json").write_text(
+        '{"keyframes": [{"time": 0}, {"time": 1, "position": [1, 0, 0], "rotation": [0.95, 0, 0.31, 0]}]}'
+    )
+    words = "--depth depth.png --seconds 0.1 --painter classical --path turn.json -o t.gif"
+    code, said = run("animate", "beach.jpg", *words.split())
+    assert code == 0 and "This path's turns alone open" in said and "--amount 0.03" in said
+
+
 def test_preview_shows_depth_views_and_holes_on_one_sheet(
     kinephoto, small_photo: Path, small_depth: Path
 ) -> None:

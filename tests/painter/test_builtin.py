@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from kinephoto.errors import InputError
-from kinephoto.painter import get_painter, paint_holes
+from kinephoto.painter import builtin, get_painter, paint_holes
 from kinephoto.painter.builtin import BuiltinPainter, builtin_folder, calm_parts, loaded
 
 
@@ -105,3 +105,25 @@ def test_where_the_background_is_calm_the_fill_stays_and_where_it_is_not_the_net
     assert float(share[0, 15:25, 5:30].min()) == 1
     assert float(share[0, 15:25, 50:75].max()) == 0
     assert float(share[0, known].max()) == 0
+
+
+@pytest.mark.parametrize("share", [0.9999, 0.97, 0.5])
+def test_a_hole_hardly_too_wide_is_painted_at_once(monkeypatch, share):
+    known = torch.ones(200, 260, dtype=torch.bool)
+    known[:, :60] = False
+    painter = BuiltinPainter()
+    monkeypatch.setattr(builtin, "WIDEST_HOLE_PX", 1.0)
+    monkeypatch.setattr(builtin, "SMALLEST_SIDE_PX", 1)
+    monkeypatch.setattr(builtin, "WIDEST_HOLE_PX", share * _width(painter, known))
+    scale = painter._scale(known)
+    assert scale == (1 if share > 0.95 else pytest.approx(share))
+
+
+def _width(painter: BuiltinPainter, known: torch.Tensor) -> float:
+    """The width that the painter sees: its scale goes down to a quarter."""
+    for widest in range(20, 200):
+        builtin.WIDEST_HOLE_PX = widest
+        scale = painter._scale(known)
+        if 0.3 < scale < 0.9:
+            return widest / scale
+    raise AssertionError("no width found")

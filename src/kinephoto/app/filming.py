@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     Produce = Callable[[Outputs, Any, Progress | None, Signer | None], Report]
 
 
+LEAST_AMOUNT = 0.001
+"""Below it a camera that was to move stands still to the eye."""
+
+
 @dataclass(frozen=True)
 class Subject:
     """What is filmed, read but not yet looked at.
@@ -148,6 +152,12 @@ def _closing(made: Report, outputs: Outputs) -> Iterator[str]:
         yield (
             f"This move opens holes of {trajectory.hole_share:.1%} of a frame; --amount auto would take "
             f"{trajectory.safe_amount:.3f} and stay under {trajectory.path.max_hole:.1%}."
+        )
+    elif trajectory.hole_share > trajectory.path.max_hole and trajectory.rig.amount < LEAST_AMOUNT:
+        yield (
+            f"This path's turns alone open {trajectory.hole_share:.1%} of a frame, more than --max-hole "
+            f"{trajectory.path.max_hole:.1%}, so the camera stays in its place; --amount 0.03, say, moves it none "
+            "the less."
         )
     length = "" if outputs.still else f"{round(video.seconds, 2):g} s, "
     yield (

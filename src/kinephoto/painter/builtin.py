@@ -28,6 +28,9 @@ FINER_STRENGTH = 0.25
 WIDEST_HOLE_PX = 48
 """Wider holes are painted in a smaller picture first: training has seen none of them."""
 
+MOST_SMALLER = 0.95
+"""Share of the sides from which on a smaller picture isn't worth its while."""
+
 WIDTH_QUANTILE = 0.9
 SMALLEST_SIDE_PX = 128
 CALM_WINDOW_PX = 11
@@ -160,7 +163,9 @@ class BuiltinPainter:
         # Along a hole's middle line lies half its width; elsewhere less.
         width = 2 * float(np.quantile(distance[hole[1:-1, 1:-1] > 0], WIDTH_QUANTILE))
         smallest = SMALLEST_SIDE_PX / min(known.shape)
-        return min(1.0, max(WIDEST_HOLE_PX / max(width, 1.0), smallest, 0.25))
+        scale = max(WIDEST_HOLE_PX / max(width, 1.0), smallest, 0.25)
+        # A picture that is hardly smaller has the same sides again, for ever.
+        return scale if scale < MOST_SMALLER else 1.0
 
 
 def calm_parts(fill: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
