@@ -168,6 +168,16 @@ def test_what_can_be_refused_is_refused_before_anything_is_painted(
     assert {path.name for path in tmp_path.iterdir()} == before
 
 
+def test_a_clip_that_a_camera_made_beside_the_photo_is_not_replaced(run: Run, cup: Path) -> None:
+    clip = cup.with_suffix(".mp4")
+    clip.write_bytes(b"a motion photo's clip")
+    words = "--painter classical --seconds 0.1 --size 64 --depth builtin"
+    code, said = run("animate", cup.name, *words.split())
+    assert code == 2 and "cup.mp4" in said and clip.read_bytes() == b"a motion photo's clip"
+    assert run("animate", cup.name, *words.split(), "-o", "cup.mp4")[0] == 0
+    assert run("animate", cup.name, *words.split())[0] == 0, "what kinephoto made it makes again"
+
+
 def test_a_film_that_no_file_can_hold_is_refused_before_the_work(
     run: Run, tmp_path: Path, monkeypatch
 ) -> None:

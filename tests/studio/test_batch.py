@@ -436,8 +436,117 @@ def test_two_outputs_of_one_name_are_refused_before_the_start(tmp_path: Path) ->
     with pytest.raises(
         InputError, match="sea/beach.jpg and Beach.HEIC would both become Beach.mp4; give each"
     ):
-        index.add(iter(rows), "mp4")
+        index.add(iter(rows), "mp4", lambda row: [f"{row.output}.mp4"])
     index.close()
+
+
+@pytest.mark.parametrize(
+    ("names", "more", "says"),
+    [
+        (("a", "a_L"), {"ending": "png", "settings": {"stereo": "pair"}}, "would both become a_L.png"),
+        (("a_mask", "a"), {"extras": Extras(mask="mp4")}, "would both become a_mask.mp4"),
+        (("A", "a_LRF_full_sbs"), {"settings": {"stereo": "sbs"}}, "would both become a_LRF_full_sbs.mp4"),
+        (("x/a", "x//A"), {}, "would both become x/A.mp4"),
+        (
+            ("a", "Batch"),
+            {"extras": Extras(report=True)},
+            "would become Batch.json, which tells of the batch",
+        ),
+    ],
+)
+def test_two_photos_that_would_write_one_file_of_any_kind_are_refused_before_the_start(
+    names: tuple[str, str],
+    more: dict[str, Any],
+    says: str,
+    photos: Path,
+    plan: Callable[..., Plan],
+    tmp_path: Path,
+) -> None:
+    rows = [json.dumps({"path": f"{'ab'[i]}.png", "output": name}) for i, name in enumerate(names)]
+    (photos / "rows.jsonl").write_text("\n".join(rows))
+    with pytest.raises(InputError, match=says):
+        list(run([str(photos / "rows.jsonl")], plan("animate", **more), HERE))
+    assert not (tmp_path / "out").exists()
+
+
+def test_names_that_come_near_one_another_are_no_matter(tmp_path: Path, plan: Callable[..., Plan]) -> None:
+    chosen = plan("animate", extras=Extras(depth="png", mask="webm", scenes=("glb",), report=True))
+    index = Index(tmp_path / "index")
+    rows = [Row(f"{name}.png", name) for name in ("a", "a_depth", "a_mask", "x/batch", "results", "a_L")]
+    assert index.add(iter(rows), "mp4", batch_worker.names_by(chosen)) == 6
+    index.close()
+
+
+def test_what_an_earlier_run_made_of_another_photo_is_not_written_over(
+    photos: Path, plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    pair = {"ending": "png", "settings": {"stereo": "pair"}}
+    assert counts(last(run([str(photos / "a.png")], plan("animate", **pair), HERE))) == (1, 0, 0)
+    before = bytes_of(tmp_path / "out")
+    (photos / "b.png").rename(photos / "a_L.png")
+    with pytest.raises(
+        InputError, match="a_L.png would become a_L.png, which an earlier run made of .*, a; give"
+    ):
+        last(run([str(photos / "a_L.png")], plan("animate", **pair), HERE))
+    assert bytes_of(tmp_path / "out") == before
+    assert counts(last(run([str(photos / "a_L.png")], plan("animate", **pair), HERE, anew=True))) == (1, 0, 0)
+
+
+@pytest.mark.parametrize("ending", ["png", "npy"])
+def test_a_file_that_kinephoto_did_not_make_is_one_failure_and_stays(
+    ending: str, photos: Path, plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    chosen, theirs = plan(ending=ending), tmp_path / "out" / f"b.{ending}"
+    theirs.parent.mkdir()
+    theirs.write_bytes(b"what somebody else has made")
+    assert counts(last(run([str(photos)], chosen, HERE))) == (2, 0, 1)
+    (failure,) = lines(tmp_path / "out" / "failures.jsonl")
+    assert failure["error"].startswith(
+        f"b.{ending} is there already and doesn't say that kinephoto made it; move"
+    )
+    assert theirs.read_bytes() == b"what somebody else has made"
+    theirs.unlink()
+    assert counts(last(run([str(photos)], chosen, HERE))) == (1, 2, 0)
+
+
+@pytest.mark.parametrize("ending", ["png", "npy"])
+def test_what_kinephoto_made_is_made_again_whether_or_not_it_was_written_down(
+    ending: str, photos: Path, plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    chosen, results = plan(ending=ending), tmp_path / "out" / "results.jsonl"
+    last(run([str(photos)], chosen, HERE))
+    results.write_bytes(b"")
+    assert counts(last(run([str(photos)], chosen, HERE))) == (3, 0, 0)
+    results.write_bytes(results.read_bytes() + b"no JSON\n")
+    assert counts(last(run([str(photos)], chosen, HERE, anew=True))) == (3, 0, 0)
+    assert (tmp_path / "out" / "failures.jsonl").read_bytes() == b""
+
+
+def test_a_file_in_a_storage_that_kinephoto_did_not_make_stays(
+    photos: Path, plan: Callable[..., Plan]
+) -> None:
+    memory = fsspec.filesystem("memory")
+    memory.pipe_file("/theirs/a.png", (photos / "b.png").read_bytes())
+    assert counts(last(run([str(photos)], plan(target="memory://theirs"), HERE))) == (2, 0, 1)
+    assert memory.cat_file("/theirs/a.png") == (photos / "b.png").read_bytes()
+    memory.rm("/theirs", recursive=True)
+
+
+def test_a_name_that_is_not_utf_8_is_one_failure(
+    photos: Path, plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    # So a name with a byte of Latin-1 comes from a folder; not every disk takes one.
+    rows = (
+        {"path": "sch\udcf6n.png"},
+        {"path": "a.png", "settings": {"depth": "tie\udcff.png"}},
+        {"path": "b.png"},
+    )
+    (photos / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert counts(last(run([str(photos / "rows.jsonl")], plan(), HERE))) == (1, 0, 2)
+    first, second = lines(tmp_path / "out" / "failures.jsonl")
+    assert first["path"] == rf"{photos}/sch\udcf6n.png"
+    assert first["error"] == f"The name {first['path']} is not UTF-8; give the file another one."
+    assert "tie\udcff.png" in second["error"]
 
 
 def test_the_table_holds_what_the_lines_hold(tmp_path: Path) -> None:

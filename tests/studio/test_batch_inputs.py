@@ -74,6 +74,21 @@ def test_manifests_name_photos_outputs_and_settings(folder: Path) -> None:
         ("m.jsonl", '{"path": ""}', "line 1 names no path"),
         ("m.jsonl", '{"path": "a.png", "settings": [1]}', "settings that are not an object"),
         ("m.txt", "", "m.txt holds no photos"),
+        pytest.param("m.jsonl", "[" * 100_000, "line 1 is not JSON: it is nested too deep.", id="deep line"),
+        pytest.param(
+            *(
+                "m.csv",
+                "path,settings\na.png," + "[" * 100_000,
+                "settings that are not JSON: it is nested too deep.",
+            ),
+            id="deep cell",
+        ),
+        pytest.param(
+            "m.csv",
+            "path,prompt\na.png,b\nb.png," + "x" * 140_000,
+            "line 3 can't be read: field larger",
+            id="long cell",
+        ),
     ],
 )
 def test_manifests_that_can_not_be_meant_are_refused(name: str, text: str, says: str, folder: Path) -> None:

@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from kinephoto.errors import InputError
 from kinephoto.studio.files import (
     check_file,
     check_folder,
+    check_ours_or_new,
     check_spared,
     check_suffix,
     whole,
@@ -219,6 +221,49 @@ def test_what_comes_into_the_folder_meanwhile_is_not_lost(tmp_path: Path) -> Non
     assert os.listdir(tmp_path) == ["frames"]
 
 
+@pytest.mark.parametrize("older", [(), ("ours-1", "ours-2")])
+def test_a_folder_that_is_there_stays_the_same_one_with_its_rights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, older: tuple[str, ...]
+) -> None:
+    target = tmp_path / "frames"
+    target.mkdir()
+    target.chmod(0o2770)
+    for name in older:
+        (target / name).write_text("older")
+    before = target.stat()
+    monkeypatch.chdir(target)
+    with whole_folder(".", ours) as part:
+        (part / "ours-2").write_text("newer")
+        assert sorted(name for name in os.listdir(target) if ours(name)) == sorted(older)
+    assert os.listdir(".") == ["ours-2"] and (target / "ours-2").read_text() == "newer"
+    assert (target.stat().st_ino, target.stat().st_mode) == (before.st_ino, before.st_mode)
+    assert os.listdir(tmp_path) == ["frames"]
+
+
+def test_a_mount_point_can_be_filled(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(disk)]
+    try:
+        mounted = subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        mounted = False
+    if not mounted:
+        pytest.skip("only root may mount a tiny disk")
+    try:
+        for name in ("ours-1", "ours-2"):
+            with whole_folder(disk, ours) as part:
+                (part / name).touch()
+            assert os.listdir(disk) == [name]
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_what_a_killed_process_left_in_the_folder_is_in_nobodys_way(tmp_path: Path) -> None:
+    (tmp_path / "frames" / ".kinephoto-0123456789ab.part").mkdir(parents=True)
+    check_folder(tmp_path / "frames", ours, overwrite=False)
+
+
 @pytest.mark.parametrize("ending", [RuntimeError, KeyboardInterrupt])
 def test_a_failure_leaves_the_older_folder(tmp_path: Path, ending: type) -> None:
     target = tmp_path / "frames"
@@ -259,3 +304,23 @@ def test_what_is_read_is_never_written_over(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="is what is read here, and would be lost"):
             check_spared((None, output), (None, "swing", photo))
     check_spared((tmp_path / "b.png", None, tmp_path / "swing"), (photo, "swing", "-", tmp_path))
+
+
+def test_only_what_says_that_kinephoto_made_it_may_be_replaced_unasked(tmp_path: Path) -> None:
+    from kinephoto.studio.pictures import write_picture
+    from kinephoto.studio.provenance import provenance_of_picture
+
+    grey, film = torch.full((3, 8, 8), 0.5), tmp_path / "film.mp4"
+    check_ours_or_new(film)
+    write_picture(grey, tmp_path / "ours.png", provenance=provenance_of_picture("nobody", 0, grey[0]))
+    (tmp_path / "ours.glb").write_bytes(b'glTF {"asset": {"generator": "kinephoto 0.1.0"}}')
+    for name in ("ours.png", "ours.glb"):
+        check_ours_or_new(tmp_path / name)
+    write_picture(grey, tmp_path / "theirs.png")
+    film.write_bytes(b"the clip of a motion photo")
+    (tmp_path / "theirs.npy").write_bytes(b"kinephoto")
+    for name in ("theirs.png", "film.mp4", "theirs.npy"):
+        with pytest.raises(
+            InputError, match=f"{name} is there already and doesn't say that kinephoto made it"
+        ):
+            check_ours_or_new(tmp_path / name)

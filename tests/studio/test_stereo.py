@@ -115,6 +115,23 @@ def test_near_and_far_differ_by_the_divergence_and_the_screen_not_at_all(
     )  # what is near comes out of the screen: the left eye sees it farther right
 
 
+@pytest.mark.parametrize("name", ["zoom-in", "zoom-out", "dolly-zoom-in", "dolly-zoom-out", "spiral"])
+def test_the_divergence_and_the_screen_stay_when_the_camera_comes_closer(name: str) -> None:
+    from kinephoto.scene.path import rig_for
+
+    source = photo().camera
+    eyes = Stereo("sbs", 2.0, 1.0).eyes(layer())
+    rig = rig_for(source, two_planes().numpy(), "middle", 0.06)
+    for time in np.linspace(0, 1, 9):
+        both = eyes(path(name).move(float(time), rig))
+        near, far = (
+            landing(both[0], source, 64, 48, d)[0] - landing(both[1], source, 64, 48, d)[0]
+            for d in (NEAR, FAR)
+        )
+        assert near - far <= 2.0 / 100 * HW[1] + 1e-6
+        assert near == pytest.approx(0, abs=1e-4)
+
+
 def test_the_eyes_look_straight_ahead_and_stand_level() -> None:
     camera = photo().camera
     left, right = Stereo("sbs").eyes(layer())(home(camera))
@@ -303,6 +320,20 @@ def test_every_layout_knows_its_own_name_and_its_others() -> None:
     for target in ("a.png", "a_L.png", "a_R.png"):
         assert pair_of(target) == ("a_L.png", "a_R.png")
     assert pair_of("frames/") == ("frames_L/", "frames_R/")
+
+
+def test_a_folder_that_is_there_is_named_like_one_that_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("frames.d").mkdir()
+    assert named("frames.d", "sbs") == named("frames.d/", "sbs") == "frames.d_LRF_Full_SBS/"
+    assert pair_of("frames.d") == ("frames.d_L/", "frames.d_R/")
+    for target in (".", "./", "..", "/", "frames.d/.."):
+        with pytest.raises(
+            InputError, match="has no name that --stereo pair could add _L to; name the folder"
+        ):
+            named(target, "pair")
 
 
 # Files
@@ -637,6 +668,18 @@ def test_wrong_company_is_refused_before_the_work(beach: Photo, tmp_path: Path) 
         with pytest.raises(InputError, match=says):
             animate(beach, outputs, asked)
     assert {file.name for file in tmp_path.iterdir()} == {"depth.npy"}
+
+
+def test_a_folder_of_frames_takes_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from kinephoto.studio.outputs import Outputs
+
+    monkeypatch.chdir(tmp_path)
+    Path("frames").mkdir()
+    for inner in ({"mask": "frames/mask.mp4"}, {"depth": "frames/d.png"}, {"mask": "frames/mask/"}):
+        with pytest.raises(InputError, match="would lie in the folder frames, which is for frames alone"):
+            Outputs("frames", **inner).check()
+    Outputs("frames/", mask="mask/", depth="d.png").check()
+    Outputs("film.mp4", depth="frames/d.png").check()
 
 
 def test_the_command_says_the_name_it_gives(beach: Photo) -> None:

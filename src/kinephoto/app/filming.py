@@ -65,7 +65,7 @@ def make_film(
     Raises:
         InputError: what cannot be used. Then nothing of the outputs is there.
     """
-    from kinephoto.studio.files import check_spared
+    from kinephoto.studio.files import check_ours_or_new, check_spared
     from kinephoto.studio.outputs import Outputs, check, files_read, for_outputs, idle_flags
     from kinephoto.studio.produce import target_of
 
@@ -76,6 +76,9 @@ def make_film(
     )
     check_spared(outputs.files, [source, *files_read(settings)])
     check(outputs, settings)
+    if asked.output is None:
+        for name in outputs.videos:
+            check_ours_or_new(name)
     idle = idle_flags(outputs, settings)
     settings = for_outputs(settings, outputs)
     subject = opened()

@@ -14,7 +14,7 @@ from kinephoto.studio.batch_ledger import FAILURES, Ledger
 from kinephoto.studio.batch_plan import Plan
 from kinephoto.studio.batch_pool import pooled, usual_workers
 from kinephoto.studio.batch_storage import Target
-from kinephoto.studio.batch_worker import DONE, FAILED, check_plan, checked_rows
+from kinephoto.studio.batch_worker import DONE, FAILED, check_plan, checked_rows, names_by
 from kinephoto.wording import counted
 
 
@@ -113,11 +113,12 @@ def run(
     ledger = Ledger(target, plan, anew)
     complete = False
     try:
-        tally = Tally(ledger.index.add(checked_rows(rows_of(inputs, recursive), plan), plan.ending))
+        rows = checked_rows(rows_of(inputs, recursive), plan)
+        tally = Tally(ledger.index.add(rows, plan.ending, names_by(plan)))
         ledger.begin()
         yield tally
         begin = time.perf_counter()
-        results = _results(ledger.index.rows(plan.ending), plan, machine)
+        results = _results(ledger.rows(), plan, machine)
         with closing(results):
             for result in results:
                 tally = _counted(tally, result, time.perf_counter() - begin, ledger)

@@ -210,11 +210,16 @@ def _of_text(text: io.TextIOBase, source: str) -> Iterator[tuple[int, Mapping[st
 
 def _of_csv(text: io.TextIOBase, source: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
     reader = csv.DictReader(text)
-    _check_columns(reader.fieldnames or (), source)
-    for cells in reader:
-        if None in cells or None in cells.values():
-            raise InputError(f"{source}, line {reader.line_num} has not as many cells as there are columns.")
-        yield reader.line_num, {name: value for name, value in cells.items() if value != ""}
+    try:
+        _check_columns(reader.fieldnames or (), source)
+        for cells in reader:
+            if None in cells or None in cells.values():
+                raise InputError(
+                    f"{source}, line {reader.line_num} has not as many cells as there are columns."
+                )
+            yield reader.line_num, {name: value for name, value in cells.items() if value != ""}
+    except csv.Error as error:
+        raise InputError(f"{source}, line {reader.line_num + 1} can't be read: {error}.") from None
 
 
 def _of_jsonl(text: io.TextIOBase, source: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -223,8 +228,8 @@ def _of_jsonl(text: io.TextIOBase, source: str) -> Iterator[tuple[int, Mapping[s
             continue
         try:
             cells = json.loads(line)
-        except ValueError as error:
-            raise InputError(f"{source}, line {number} is not JSON: {error}.") from None
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{source}, line {number} is not JSON: {_why(error)}.") from None
         if not isinstance(cells, dict):
             raise InputError(f'{source}, line {number} must be an object, such as {{"path": "beach.jpg"}}.')
         _check_columns([*cells, *(() if "path" in cells else ("",))], f"{source}, line {number}")
@@ -260,8 +265,8 @@ def _own_settings(cells: Mapping[str, Any], where: str) -> dict[str, Any]:
     if isinstance(found, str):
         try:
             found = json.loads(found)
-        except ValueError as error:
-            raise InputError(f"{where} has settings that are not JSON: {error}.") from None
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{where} has settings that are not JSON: {_why(error)}.") from None
     if not isinstance(found, dict):
         raise InputError(f'{where} has settings that are not an object, such as {{"path": "circle"}}.')
     own = dict(found)
@@ -273,3 +278,8 @@ def _own_settings(cells: Mapping[str, Any], where: str) -> dict[str, Any]:
             raise InputError(f"{where} has the seed {cells['seed']!r}; it must be a whole number.")
         own["seed"] = int(seed)
     return own
+
+
+def _why(error: Exception) -> str:
+    """What is wrong with JSON, as part of a sentence."""
+    return "it is nested too deep" if isinstance(error, RecursionError) else str(error)

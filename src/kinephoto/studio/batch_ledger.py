@@ -11,17 +11,19 @@ import json
 import sqlite3
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from kinephoto.errors import InputError
 from kinephoto.studio.batch_inputs import Row
 from kinephoto.studio.batch_plan import Plan, differences
 from kinephoto.studio.batch_storage import Target
-from kinephoto.studio.files import whole
+from kinephoto.studio.files import can_say_whose, whole
 
 RESULTS, FAILURES, TABLE, SETTINGS = "results.jsonl", "failures.jsonl", "results.parquet", "batch.json"
+OWN = (RESULTS, FAILURES, TABLE, SETTINGS)
+"""What lies in a folder of outputs beside them; no output may be called so."""
 
 _TEXTS = (
     *("output", "outputs", "path", "input_sha256", "settings_sha256", "verb"),
@@ -47,44 +49,82 @@ class Index:
         self._base = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
         self._base.execute("PRAGMA journal_mode = OFF")
         self._base.execute("PRAGMA synchronous = OFF")
-        self._base.execute("CREATE TABLE rows (name TEXT UNIQUE, path TEXT, settings TEXT)")
+        self._base.execute("CREATE TABLE rows (row TEXT)")
+        self._base.execute("CREATE TABLE names (name TEXT PRIMARY KEY, path TEXT)")
         self._base.execute("CREATE TABLE results (name TEXT PRIMARY KEY, line TEXT)")
+        self._base.execute("CREATE TABLE made (name TEXT PRIMARY KEY, owner TEXT)")
 
-    def add(self, rows: Iterator[Row], ending: str) -> int:
+    def add(self, rows: Iterator[Row], ending: str, names: Callable[[Row], list[str]]) -> int:
         """Take the rows; returns how many.
 
+        Args:
+            rows: in the order in which they are to be done.
+            ending: of their outputs, without a dot.
+            names: all that is written for a row.
+
         Raises:
-            InputError: two have one output, in whatever letters, since some disks don't tell them apart.
+            InputError: two would write one file, in whatever letters, since some disks don't tell them apart; or one
+                would write over a file of the batch itself or of an earlier photo.
         """
         self._base.execute("BEGIN")
         for row in rows:
-            try:
-                self._base.execute(
-                    "INSERT INTO rows VALUES (?, ?, ?)",
-                    (row.output.casefold(), row.path, json.dumps([row.output, row.settings])),
-                )
-            except sqlite3.IntegrityError:
-                name = (row.output.casefold(),)
-                (other,) = self._base.execute("SELECT path FROM rows WHERE name = ?", name).fetchone()
-                raise InputError(
-                    f"{other} and {row.path} would both become {row.output}.{ending}; give each its own name "
-                    "in the column output of a manifest."
-                ) from None
+            path, output = _printable(row.path), _printable(f"{row.output}.{ending}")
+            written = [_printable(name) for name in names(row)]
+            # Outputs are told apart by this name even where others are written, as for two eyes.
+            mine = {name.casefold(): name for name in (str(PurePosixPath(output)), *written)}
+            for key, name in mine.items():
+                self._claim(key, name, path, output)
+            taken = {"path": path, "output": output, "settings": row.settings, "names": written}
+            if (path, output) != (row.path, f"{row.output}.{ending}"):
+                taken["error"] = f"The name {path} is not UTF-8; give the file another one."
+            self._base.execute("INSERT INTO rows VALUES (?)", (json.dumps(taken),))
         self._base.execute("COMMIT")
         return int(self._base.execute("SELECT count(*) FROM rows").fetchone()[0])
 
-    def rows(self, ending: str) -> Iterator[dict[str, Any]]:
-        """The rows as workers take them; ``before`` is the result of an earlier run, or None."""
-        cursor = self._base.execute("SELECT path, settings FROM rows ORDER BY rowid")
-        for path, text in cursor:
-            name, settings = json.loads(text)
-            output = f"{name}.{ending}"
-            yield {"path": path, "output": output, "settings": settings, "before": self.result(output)}
+    def _claim(self, key: str, name: str, path: str, output: str) -> None:
+        """Keep a file's name for one photo; refused if it has been given away."""
+        advice = "in the column output of a manifest."
+        if key in OWN:
+            raise InputError(
+                f"{path} would become {name}, which tells of the batch; give it another name {advice}"
+            )
+        owner = self.owner(name)
+        if owner not in (None, "", _owner_of(output)):
+            raise InputError(
+                f"{path} would become {name}, which an earlier run made of another photo, {owner}; give it another "
+                f"name {advice}"
+            )
+        other = self._base.execute("SELECT path FROM names WHERE name = ?", (key,)).fetchone()
+        if other:
+            raise InputError(
+                f"{other[0]} and {path} would both become {name}; give each its own name {advice}"
+            )
+        self._base.execute("INSERT INTO names VALUES (?, ?)", (key, path))
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """The rows; ``before`` is the result of an earlier run, or None, ``names`` is what is to be written."""
+        for (text,) in self._base.execute("SELECT row FROM rows ORDER BY rowid"):
+            row = json.loads(text)
+            yield row | {"before": self.result(row["output"])}
 
     def keep(self, result: Mapping[str, Any]) -> None:
         """Take a result in place of an older one of the same output."""
-        line = json.dumps(result, ensure_ascii=False)
+        line = _printable(json.dumps(result, ensure_ascii=False))
         self._base.execute("INSERT OR REPLACE INTO results VALUES (?, ?)", (result["output"], line))
+        self.own(result, _owner_of(result["output"]))
+
+    def own(self, result: Mapping[str, Any], owner: str = "") -> None:
+        """Remember that a batch made a result's files; only rows of that output, without its ending, may have them.
+
+        "" lets any row.
+        """
+        names = ((name, owner) for name in result.get("outputs", ()))
+        self._base.executemany("INSERT OR REPLACE INTO made VALUES (?, ?)", names)
+
+    def owner(self, name: str) -> str | None:
+        """Whose file it is, as ``own`` was told; None if no batch is known to have made it."""
+        found = self._base.execute("SELECT owner FROM made WHERE name = ?", (name,)).fetchone()
+        return found[0] if found else None
 
     def result(self, output: str) -> dict[str, Any] | None:
         """The result of an output, if there is one."""
@@ -122,8 +162,8 @@ class Ledger:
         self._local = target.folder or own
         target.get(RESULTS, self._local / RESULTS)
         _end_cleanly(self._local / RESULTS)
-        for result in () if anew else _lines_of(self._local / RESULTS):
-            self.index.keep(result)
+        for result in _lines_of(self._local / RESULTS, lenient=anew):
+            self.index.own(result) if anew else self.index.keep(result)
         self._files: dict[str, Any] = {}
         self._uploaded_at = time.monotonic()
         self._uploading_s = 0.0
@@ -136,7 +176,24 @@ class Ledger:
                 file.write_text(json.dumps(self._settings, indent=2) + "\n", encoding="utf-8")
                 self._target.put(file, SETTINGS)
         for name, mode in ((RESULTS, "w" if self._anew else "a"), (FAILURES, "w")):
-            self._files[name] = (self._local / name).open(mode, encoding="utf-8")
+            # In JSON a backslash is how to write what UTF-8 can't, such as some name in a sentence.
+            self._files[name] = (self._local / name).open(mode, encoding="utf-8", errors="backslashreplace")
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """The rows as workers take them; ``known`` are those of a row's files that are the batch's to replace."""
+        for row in self.index.rows():
+            yield row | {"known": [name for name in row.pop("names") if self._is_known(name)]}
+
+    def _is_known(self, name: str) -> bool:
+        """Whether an earlier run made it.
+
+        A file that can't say so itself may have appeared just before a kill; in a folder that no batch had before,
+        it is somebody else's.
+        """
+        if self.index.owner(name) is not None:
+            return True
+        could_be = self._kept is not None or self._target.folder is None
+        return not can_say_whose(name) and (could_be or not self._target.exists(name))
 
     def done(self, result: Mapping[str, Any]) -> None:
         """Write down a finished photo: on disk before anything else happens."""
@@ -242,12 +299,26 @@ def _end_cleanly(file: Path) -> None:
         lines.truncate(whole_bytes)
 
 
-def _lines_of(file: Path) -> Iterator[dict[str, Any]]:
+def _owner_of(output: str) -> str:
+    return output.rpartition(".")[0]
+
+
+def _printable(name: str) -> str:
+    """The name, with what is not UTF-8 in it written out."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _lines_of(file: Path, lenient: bool = False) -> Iterator[dict[str, Any]]:
+    """The results in a file; ``lenient`` leaves out what is none."""
     if not file.exists():
         return
     with file.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             try:
-                yield json.loads(line)
-            except ValueError:
+                result = json.loads(line)
+            except (ValueError, RecursionError):
+                if lenient:
+                    continue
                 raise InputError(f"{file}, line {number} is not JSON; --no-resume begins anew.") from None
+            if isinstance(result, dict) or not lenient:
+                yield result

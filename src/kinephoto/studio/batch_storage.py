@@ -9,7 +9,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from kinephoto.errors import InputError
@@ -121,6 +121,17 @@ class Target:
         """Copy a file, if there is one, to this machine."""
         if self._files is not None and self.exists(name):
             self._files.get_file(f"{self._root}/{name}", str(file))
+
+    @contextmanager
+    def here(self, name: str) -> Iterator[Path]:
+        """A file as one of this machine; what is fetched for it goes when the block ends."""
+        if self._files is None:
+            yield Path(self._root) / name
+            return
+        with tempfile.TemporaryDirectory(prefix="kinephoto-") as folder:
+            kept = Path(folder) / PurePosixPath(name).name
+            self.get(name, kept)
+            yield kept
 
     def put(self, file: Path, name: str) -> None:
         """Let a finished file appear under that name.

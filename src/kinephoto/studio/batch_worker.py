@@ -6,10 +6,10 @@ import errno
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property, lru_cache, partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from kinephoto.errors import InputError
@@ -17,7 +17,7 @@ from kinephoto.painter.catalogue import checksum
 from kinephoto.studio.batch_fetch import fetched
 from kinephoto.studio.batch_inputs import Row
 from kinephoto.studio.batch_plan import FORMATS, STILLS, Extras, Plan, beside
-from kinephoto.studio.batch_storage import Target
+from kinephoto.studio.batch_storage import STAGING, Target
 
 if TYPE_CHECKING:
     from kinephoto.painter import Painter
@@ -46,7 +46,8 @@ class BatchWorker:
 
         Args:
             row: "path", "output" (a name in the plan's folder), "settings" (the row's own) and "before",
-                the result of an earlier run, or None.
+                the result of an earlier run, or None; "known", if there, names more files that may be replaced,
+                and "error" says why the row can't be done.
 
         Returns:
             "status" is "done", with all that `kinephoto.studio.batch_ledger.COLUMNS` names; "skipped"; or
@@ -67,6 +68,8 @@ class BatchWorker:
 
     def _done(self, row: Mapping[str, Any]) -> dict[str, Any]:
         begin = time.perf_counter()
+        if "error" in row:
+            raise InputError(row["error"])
         settings = self._plan.settings_for(row["settings"])
         with fetched(row["path"]) as file:
             beside_it = self._read_beside(file, settings, row["before"])
@@ -74,7 +77,9 @@ class BatchWorker:
             keys = {"input_sha256": checksum(file), "settings_sha256": self._plan.key_of(settings, hashes)}
             if self._is_there(row, keys):
                 return {"status": SKIPPED}
-            self._check_spared([row["output"]], [row["path"], *beside_it])
+            planned = written(row["output"], settings, self._plan)
+            self._check_spared(planned, [row["path"], *beside_it])
+            self._check_ours(planned, row)
             with self._target.staging() as folder:
                 (folder / row["output"]).parent.mkdir(parents=True, exist_ok=True)
                 with _one_thread():
@@ -124,6 +129,21 @@ class BatchWorker:
 
         if self._target.folder is not None:
             check_spared([self._target.folder / name for name in names], read)
+
+    def _check_ours(self, names: list[str], row: Mapping[str, Any]) -> None:
+        """Refuse to write over a file that neither an earlier run knows nor kinephoto has made."""
+        from kinephoto.studio.files import is_ours
+
+        known = {*row.get("known", ()), *(row["before"] or {}).get("outputs", ())}
+        for name in names:
+            if name in known or not self._target.exists(name):
+                continue
+            with self._target.here(name) as file:
+                if not is_ours(file):
+                    raise InputError(
+                        f"{name} is there already and doesn't say that kinephoto made it; move it away, or give the "
+                        "photo another name in the column output of a manifest."
+                    )
 
     def _make(self, file: Path, output: str, settings: Any, folder: Path) -> dict[str, Any]:
         if self._plan.verb == "depth":
@@ -194,6 +214,33 @@ def outputs_of(output: str, settings: Any, extras: Extras, folder: Path) -> Outp
         settings.stereo,
         tuple(folder / beside(output, "", scene) for scene in extras.scenes),
     )
+
+
+def written(output: str, settings: Any, plan: Plan) -> list[str]:
+    """The names, in the folder of outputs, of all that is made of one photo.
+
+    Raises:
+        InputError: the name tells players of another layout.
+    """
+    if plan.verb in ("depth", "outpaint"):
+        return [str(PurePosixPath(output))]
+    folder = Path(STAGING)  # as none is called
+    files = outputs_of(output, settings, plan.extras, folder).files
+    return [Path(file).relative_to(folder).as_posix() for file in files]
+
+
+def names_by(plan: Plan) -> Callable[[Row], list[str]]:
+    """`written` of rows; where a row's name is refused, which is its own failure when its turn comes, the output."""
+    common = plan.settings_for({})
+
+    def names(row: Row) -> list[str]:
+        output = f"{row.output}.{plan.ending}"
+        try:
+            return written(output, plan.settings_for(row.settings) if row.settings else common, plan)
+        except InputError:
+            return [output]
+
+    return names
 
 
 def check_plan(plan: Plan) -> None:

@@ -15,6 +15,7 @@ import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 
 from kinephoto.errors import InputError
@@ -94,6 +95,47 @@ def check_spared(outputs: Iterable[str | Path | None], inputs: Iterable[str | Pa
             )
 
 
+_HEAD_BYTES = 1 << 16
+_TEXTS_OURS = {
+    **dict.fromkeys((".glb", ".ply", ".html", ".json"), b"kinephoto"),
+    **dict.fromkeys((".jpg", ".jpeg"), b'GDepth:Software="kinephoto"'),
+}
+"""What the beginning of a file holds that kinephoto made, where there is no provenance."""
+
+
+def can_say_whose(name: str) -> bool:
+    """Whether a file of that name, if kinephoto made it, says so; arrays of numbers have no place for it."""
+    return not name.lower().endswith((".npy", ".splat.ply"))
+
+
+def is_ours(file: str | Path) -> bool:
+    """Whether an existing file says that kinephoto made it."""
+    from kinephoto.studio.provenance import read_provenance
+
+    place = Path(file)
+    text = _TEXTS_OURS.get(place.suffix.lower())
+    try:
+        if text is not None:
+            with place.open("rb") as begun:
+                if text in begun.read(_HEAD_BYTES):
+                    return True
+        return read_provenance(place).provenance is not None
+    except (InputError, OSError):
+        return False
+
+
+def check_ours_or_new(target: str | Path) -> None:
+    """Refuse to write over a file that kinephoto didn't make, as where the user has named no output.
+
+    Raises:
+        InputError: there is such a file.
+    """
+    if os.path.lexists(target) and not is_ours(target):
+        raise InputError(
+            f"{target} is there already and doesn't say that kinephoto made it; name the output with -o."
+        )
+
+
 def check_folder(target: str | Path, ours: Callable[[str], bool], *, overwrite: bool = True) -> Path:
     """The folder's real place, when a folder can be put there without loss of anything of the user's.
 
@@ -107,14 +149,19 @@ def check_folder(target: str | Path, ours: Callable[[str], bool], *, overwrite: 
     """
     with _told(target):
         place = Path(os.path.realpath(target))
-        _check_parent(place, target)
-        mode = _mode(place)
-        if mode is None:
-            return place
-        if not stat.S_ISDIR(mode):
+        if not os.path.isdir(place):
+            _check_parent(place, target)
+            if _mode(place) is None:
+                return place
             raise InputError(f"{target} is a file; a folder is to be written there.")
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise InputError(f"The folder {target} may not be written to; name another.")
         with os.scandir(place) as entries:
-            found = sorted(entries, key=lambda entry: entry.name)
+            # What a killed process has left half written, or another is writing now, is in nobody's way.
+            found = sorted(
+                (entry for entry in entries if not fnmatch(entry.name, HALF_WRITTEN)),
+                key=lambda entry: entry.name,
+            )
         strange = [entry.name for entry in found if not (ours(entry.name) and entry.is_file())]
         if strange:
             raise InputError(
@@ -162,14 +209,14 @@ def whole(target: str | Path, *, overwrite: bool = True) -> Iterator[Path]:
 def whole_folder(
     target: str | Path, ours: Callable[[str], bool], *, overwrite: bool = True
 ) -> Iterator[Path]:
-    """A temporary folder beside the target, which becomes the target when the block ends well.
+    """A temporary folder that becomes the target when the block ends well.
 
-    A folder of our own that stands there is replaced as a whole; see `check_folder` for the arguments
-    and for what is refused. Replacing takes two renames (no file system swaps folders portably), so a
-    process killed just between them leaves the older folder under its hidden name.
+    A folder that stands there already stays the same one, with its access rights, be it the current one or a
+    mount point: its files of ours are exchanged at the very end. See `check_folder` for the arguments and for
+    what is refused. A process killed outright just then leaves the older files in a hidden folder within.
     """
     place = check_folder(target, ours, overwrite=overwrite)
-    part, old = _beside(place), _beside(place)
+    part = _beside((place if place.exists() else place.parent) / "folder")
     try:
         with _told(target):
             part.mkdir()
@@ -179,13 +226,29 @@ def whole_folder(
         check_folder(target, ours, overwrite=overwrite)
         with _told(target):
             if place.exists():
-                os.rename(place, old)
-            os.rename(part, place)
+                _exchange(place, part, ours)
+            else:
+                os.rename(part, place)
     finally:
-        if old.exists() and not place.exists():
-            os.rename(old, place)
         shutil.rmtree(part, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchange(place: Path, part: Path, ours: Callable[[str], bool]) -> None:
+    """Put a folder's new files in place of the older ones; if that fails, all is as it was."""
+    old = _beside(place / "older")
+    away = [(file, old / file.name) for file in place.iterdir() if ours(file.name)]
+    moves = [*away, *((file, place / file.name) for file in part.iterdir())]
+    old.mkdir()
+    try:
+        for source, goal in moves:
+            os.rename(source, goal)
+    except BaseException:
+        for source, goal in reversed(moves):
+            if goal.exists() and not source.exists():
+                os.rename(goal, source)
+        old.rmdir()
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _check_parent(place: Path, target: str | Path) -> None:

@@ -67,7 +67,7 @@ class Outputs:
         """Refuse now what would be refused at the end of the work.
 
         Raises:
-            InputError: a place that can't be written to, or two outputs with one name.
+            InputError: a place that can't be written to, two outputs with one name, or one in a folder of frames.
         """
         check_sink(self.video, self.layout)
         if self.mask is not None:
@@ -88,6 +88,13 @@ class Outputs:
         for name in names:
             if names.count(name) > 1:
                 raise InputError(f"Two outputs have the same name, {Path(name).name}; give each its own.")
+        for folder in names:
+            inside = [name for name in self.files if Path(folder) in Path(name).resolve().parents]
+            if inside:
+                raise InputError(
+                    f"{inside[0]} would lie in the folder {Path(folder).name}, which is for frames alone; name another "
+                    "place for it."
+                )
 
 
 def move_of(settings: MoveSettings) -> Move:

@@ -34,6 +34,9 @@ MOST_DIVERGENCE = 100 / 30
 photographers (J. Bercovitz, Image-side perspective and stereoscopy, SPIE 3295, 1998)."""
 
 NEAR_PERCENTILE, FAR_PERCENTILE = 99.0, 1.0
+LEAST_DISTANCE = 0.05
+"""Of a thing's distance: no eye is taken to be closer."""
+
 FLATTEST = 0.5
 """The range of disparities counts as at least this share of the nearest, lest the eyes of a flat scene stand
 so far apart that its few steps tear open."""
@@ -44,24 +47,39 @@ class Eyes:
     """Two cameras beside the one on the path.
 
     Attributes:
-        baseline: from eye to eye, scene units.
-        screen_disparity: what lies in the plane of the screen, where both eyes see it in one place.
+        baseline: from eye to eye at the photo's place, scene units; less where the camera has come closer or its
+            lens has become longer, so that near and far never differ more than there.
+        screen_disparity: what lies in the plane of the screen, where both eyes see it in one place, at the photo's
+            place; the plane stays where it is in the scene.
+        near, far: the scene's range of disparities at the photo's place.
+        focal_share: the photo's focal length as a share of its width.
     """
 
     baseline: float
     screen_disparity: float
+    near: float
+    far: float
+    focal_share: float
 
     def __call__(self, middle: Standpoint) -> tuple[Standpoint, Standpoint]:
         """The left and the right eye of a camera and its pose ``view_from_world``."""
-        return self._eye(middle, -self.baseline / 2), self._eye(middle, self.baseline / 2)
+        camera, pose = middle
+        backwards = float(pose.t[2])
 
-    def _eye(self, middle: Standpoint, aside: float) -> Standpoint:
+        def seen_from_here(disparity: float) -> float:
+            return disparity / max(1 + backwards * disparity, LEAST_DISTANCE)
+
+        longer = camera.focal_px / camera.hw[1] / self.focal_share
+        span = longer * span_of(seen_from_here(self.near), seen_from_here(self.far))
+        aside = self.baseline / 2 * min(1.0, span_of(self.near, self.far) / span)
+        screen = seen_from_here(self.screen_disparity)
+        return self._eye(middle, -aside, screen), self._eye(middle, aside, screen)
+
+    def _eye(self, middle: Standpoint, aside: float, screen: float) -> Standpoint:
         """The camera ``aside`` to the right, in its own x, its lens shifted against it."""
         camera, pose = middle
         cx, cy = camera.centre_px
-        shifted = Camera(
-            camera.focal_px, (cx + camera.focal_px * aside * self.screen_disparity, cy), camera.hw
-        )
+        shifted = Camera(camera.focal_px, (cx + camera.focal_px * aside * screen, cy), camera.hw)
         eye_from_view = Pose(torch.eye(3), torch.tensor([-aside, 0.0, 0.0], dtype=torch.float64))
         return shifted, eye_from_view @ pose
 
@@ -107,14 +125,18 @@ class Stereo:
     def eyes(self, layer: Layer) -> Eyes:
         """The eyes for a photo, from its layer: as far apart as its depth allows."""
         near, far = range_of(layer)
-        span = max(near - far, FLATTEST * near)
-        width = layer.camera.hw[1]
-        baseline = self.comfortable / 100 * width / (layer.camera.focal_px * span)
-        return Eyes(baseline, far + self.convergence * (near - far))
+        focal_share = layer.camera.focal_px / layer.camera.hw[1]
+        baseline = self.comfortable / 100 / (focal_share * span_of(near, far))
+        return Eyes(baseline, far + self.convergence * (near - far), near, far, focal_share)
 
     def eyes_for(self, layer: Layer) -> Viewers:
         """Who films along the path: `eyes`, or for "rgbd" the path's camera alone."""
         return alone if self.layout == "rgbd" else self.eyes(layer)
+
+
+def span_of(near: float, far: float) -> float:
+    """What counts as the range of these disparities."""
+    return max(near - far, FLATTEST * near)
 
 
 def range_of(layer: Layer) -> tuple[float, float]:

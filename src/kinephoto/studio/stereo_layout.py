@@ -118,27 +118,27 @@ def named(target: str | Path, layout: str) -> str:
     """The target's name, ending as players want it: what is there already stays.
 
     Args:
-        target: a file, or a folder (a name that ends with a slash).
+        target: a file, or a folder (an existing one, or a name that ends with a slash).
         layout: one of ``LAYOUTS``.
 
     Raises:
-        InputError: the name tells players of another layout.
+        InputError: the name tells players of another layout, or is "." or the like.
 
     Example:
         >>> named("out/beach.mp4", "sbs"), named("beach_3DH.mp4", "half-sbs")
         ('out/beach_LRF_Full_SBS.mp4', 'beach_3DH.mp4')
     """
-    text = str(target)
-    slash = text[len(text.rstrip("/" + os.sep)) :]
-    path = Path(text)
-    stem, ending = (path.name, "") if slash or path.is_dir() else (path.stem, path.suffix)
+    path, (stem, ending) = Path(target), _parts(target)
+    if stem in ("", ".."):
+        raise InputError(
+            f"{target} has no name that --stereo {layout} could add {LAYOUTS[layout].suffix} to; name the folder."
+        )
     found = layout_of(stem)
     if found is not None and found != layout:
         raise InputError(
             f"{path.name} tells players of {found}, but --stereo is {layout}; give it another name."
         )
-    whole = stem if found else stem + LAYOUTS[layout].suffix
-    return str(path.with_name(whole + ending)) + slash
+    return str(target) if found else str(path.with_name(stem + LAYOUTS[layout].suffix)) + ending
 
 
 def layout_of(stem: str) -> str | None:
@@ -163,12 +163,16 @@ def pair_of(target: str | Path) -> tuple[str, str]:
         ('beach_L.png', 'beach_R.png')
     """
     left = named(target, "pair")
-    slash = left[len(left.rstrip("/" + os.sep)) :]
-    path = Path(left)
-    stem, ending = (path.name, "") if slash or path.is_dir() else (path.stem, path.suffix)
-    names = (str(path.with_name(stem[: -len(end)] + end + ending)) + slash for end in PAIR)
-    left, right = names
+    path, (stem, ending) = Path(left), _parts(left)
+    left, right = (str(path.with_name(stem[: -len(end)] + end)) + ending for end in PAIR)
     return left, right
+
+
+def _parts(target: str | Path) -> tuple[str, str]:
+    """A name without its folder, and what it ends with: a suffix, or a slash for a folder."""
+    path = Path(target)
+    is_folder = str(target).endswith(("/", os.sep)) or path.is_dir()
+    return (path.name, "/") if is_folder else (path.stem, path.suffix)
 
 
 def _linear(encoded: Tensor) -> Tensor:
