@@ -30,6 +30,7 @@ from kinephoto.measure.scenes import PosedCamera, Scene
 from kinephoto.measure.view_case import ViewCase, ViewPair
 from kinephoto.measure.view_warp import StretchedPose, default_warp, warped
 from kinephoto.painter import get_painter
+from kinephoto.scene.values import Frame
 
 HW = (40, 56)
 FOCAL_PX = 50.0
@@ -163,7 +164,8 @@ def test_an_autoregressive_film_has_a_frame_for_each_of_the_clips(aside, monkeyp
 
     def counting(*args, **kwargs):
         asked.append(round(args[1] * args[2]))
-        return film_modes.animate.Film((f for f in [type("F", (), {"rgb": aside.source})]), 1, 24, HW)
+        last = Frame(aside.source, 0, torch.zeros(HW))
+        return film_modes.animate.Film((frame for frame in [last]), 1, 24, HW)
 
     monkeypatch.setattr(film_modes.animate, "film_autoregressive", counting)
     film_modes.autoregressive(get_painter("classical"))(clip)
