@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import time
 from typing import Any
 
@@ -31,16 +32,24 @@ def serve(settings: AppSettings, say: Any) -> None:
     door = check_door(settings)
     for host in dict.fromkeys((settings.host, GRADIOS_HOST)):
         _check_port(host, settings.port)
-    with ending_cleanly(), Results(settings.results, settings.keep_hours * 3600) as results:
-        _prepare(results)
-        blocks = _launch(settings, results, door)
-        try:
-            name = _in_url(settings.host)
-            say(f"kinephoto is at http://{name}:{settings.port} (Ctrl-C stops it); results: {results.folder}")
-            while True:
-                time.sleep(3600)
-        finally:
-            blocks.close(verbose=False)
+    try:
+        with ending_cleanly(), Results(settings.results, settings.keep_hours * 3600) as results:
+            _prepare(results)
+            blocks = _launch(settings, results, door)
+            try:
+                name = _in_url(settings.host)
+                say(
+                    f"kinephoto is at http://{name}:{settings.port} (Ctrl-C stops it); results: {results.folder}"
+                )
+                while True:
+                    time.sleep(3600)
+            finally:
+                blocks.close(verbose=False)
+    except SystemExit as leaving:
+        # All is put away. Threads of other libraries may still be loading, and make an interpreter that ends abort.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(int(leaving.code or 0))
 
 
 def _in_url(host: str) -> str:
