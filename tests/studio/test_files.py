@@ -163,7 +163,9 @@ def test_other_errors_of_the_block_pass_as_they_are(tmp_path: Path) -> None:
         open(tmp_path / "photo.jpg")  # noqa: SIM115
 
 
-def test_a_really_full_disk_leaves_nothing(tmp_path: Path) -> None:
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """Where a disk of 64 KiB is mounted."""
     disk = tmp_path / "disk"
     disk.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(disk)]
@@ -173,12 +175,14 @@ def test_a_really_full_disk_leaves_nothing(tmp_path: Path) -> None:
         mounted = False
     if not mounted:
         pytest.skip("only root may mount a tiny disk")
-    try:
-        with pytest.raises(InputError, match="The disk is full"), whole(disk / "film.mp4") as part:
-            part.write_bytes(bytes(1 << 20))
-        assert os.listdir(disk) == []
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_really_full_disk_leaves_nothing(tiny_disk: Path) -> None:
+    with pytest.raises(InputError, match="The disk is full"), whole(tiny_disk / "film.mp4") as part:
+        part.write_bytes(bytes(1 << 20))
+    assert os.listdir(tiny_disk) == []
 
 
 def test_a_suffix_that_is_not_written_lists_those_that_are() -> None:
@@ -240,23 +244,11 @@ def test_a_folder_that_is_there_stays_the_same_one_with_its_rights(
     assert os.listdir(tmp_path) == ["frames"]
 
 
-def test_a_mount_point_can_be_filled(tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(disk)]
-    try:
-        mounted = subprocess.run(command, capture_output=True, check=False).returncode == 0
-    except FileNotFoundError:
-        mounted = False
-    if not mounted:
-        pytest.skip("only root may mount a tiny disk")
-    try:
-        for name in ("ours-1", "ours-2"):
-            with whole_folder(disk, ours) as part:
-                (part / name).touch()
-            assert os.listdir(disk) == [name]
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
+def test_a_mount_point_can_be_filled(tiny_disk: Path) -> None:
+    for name in ("ours-1", "ours-2"):
+        with whole_folder(tiny_disk, ours) as part:
+            (part / name).touch()
+        assert os.listdir(tiny_disk) == [name]
 
 
 def test_what_a_killed_process_left_in_the_folder_is_in_nobodys_way(tmp_path: Path) -> None:
