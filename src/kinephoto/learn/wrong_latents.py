@@ -66,6 +66,8 @@ class Painted:
 
     def __init__(self, pipeline: MUNetPipeline, learns: bool = False) -> None:
         self._pipeline, self.learns = pipeline, learns
+        self._weighing = PainterSettings(photos=Path())
+        self._trainee = Trainee(pipeline.unet, None)
         pipeline.unet.requires_grad_(learns)
 
     def __call__(self, batch: HoleBatch, step: int) -> Tensor:
@@ -89,11 +91,11 @@ class Painted:
 
     def own_loss(self, batch: HoleBatch, keys: Sequence[tuple[int, ...]]) -> Tensor:
         """Eq. 11 without text, so that it still denoises from everywhere; see ``kinephoto.learn.diffusion``."""
-        seen = noised(batch, keys, self._pipeline, {}, PainterSettings(photos=Path()))
+        seen = noised(batch, keys, self._pipeline, {}, self._weighing)
         with torch.no_grad():
             encoder = self._pipeline.text_encoder
             states = None if encoder is None or seen.tokens is None else encoder(seen.tokens)[0]
-        return loss_of(Trainee(self.unet, None), seen, states).mean()
+        return loss_of(self._trainee, seen, states).mean()
 
     def with_autoencoder(self, net: PatchAutoencoder) -> MUNetPipeline:
         """The painter with another autoencoder, whose components must be the same."""
